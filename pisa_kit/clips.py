@@ -30,7 +30,7 @@ class Camera:
         return np.stack([self.center[0] + self.focal * x / y, self.center[1] + self.focal * (self.height - z) / y], -1)
 
     def unproject(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """Image points (..., 2) in pixels with depth (...) in metres along the optical axis to world points (..., 3)."""
+        """Image points (..., 2) in pixels and depth (...) along the optical axis in metres to world points (..., 3)."""
         pixels = np.asarray(pixels, float)
         x = (pixels[..., 0] - self.center[0]) * depth / self.focal
         z = self.height - (pixels[..., 1] - self.center[1]) * depth / self.focal

@@ -1,0 +1,236 @@
+"""From a tracked point to physics: free fall, fall time, effective gravity, bounce (paper.md sections 7, 8 and 10)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from pisa_kit.clips import Clip
+from pisa_kit.files import InputError
+from pisa_kit.metrics import centroids
+
+GRAVITY = 9.81
+
+
+@dataclass(frozen=True)
+class FreeFall:
+    """A fit of `y(t) = start + acceleration t^2 / 2` to an image track (y grows downward, pixels, seconds).
+
+    `frames` counts the frames used; `error` is the standard error of the acceleration, `residual` the rms misfit in
+    pixels. All NaN when fewer than three frames show the object before its first contact.
+    """
+
+    start: float
+    acceleration: float
+    error: float
+    residual: float
+    frames: int
+
+
+def track(masks: np.ndarray) -> np.ndarray:
+    """Centroids of one object's masks (T, H, W) as image points (T, 2) in pixels (pixel centres at + 0.5), NaN if lost."""
+    return centroids(masks) + 0.5
+
+
+def drop_pixels(truth: Clip) -> float:
+    """Image distance the dropped object falls before its first contact, from geometry: f g t^2 / (2 Z), pixels.
+
+    Raises:
+        InputError: the clip carries no camera, poses or contacts.
+    """
+    if truth.camera is None or truth.poses is None or truth.contacts is None:
+        raise InputError(truth.name, "camera, poses, contacts", "are unknown", "Use a simulated clip, or give the drop.")
+    if len(truth.contacts) == 0:
+        return float("nan")
+    gravity = truth.info["scene"]["gravity"] if "scene" in truth.info else GRAVITY
+    return float(truth.camera.focal * gravity * truth.contacts[0] ** 2 / 2 / truth.poses[0, -1, 1])
+
+
+def landing_frame(y: np.ndarray, drop: float | None = None, tolerance: float = 0.5) -> int | None:
+    """First frame at or after the first contact; None when the track never lands.
+
+    Contact shows in two ways: the object has fallen `drop` pixels, or (between two frames it may touch and rebound) its
+    downward speed falls below three quarters of its largest value so far, after at least half of the drop.
+
+    Args:
+        y: (T,) image height of the object, pixels, y down; NaN where lost.
+        drop: pixels the object falls before contact, where geometry gives it.
+        tolerance: pixels; below it nothing counts as motion or as short of the drop.
+    """
+    if not np.isfinite(y).any():
+        return None
+    fastest, first = 0.0, y[np.isfinite(y)][0]
+    half = (drop if drop is not None else np.nanmax(y) - first) / 2
+    for frame in range(1, len(y)):
+        fallen, speed = y[frame] - first, y[frame] - y[frame - 1]
+        if drop is not None and fallen >= drop - tolerance:
+            return frame
+        if fallen >= half and fastest > tolerance and speed < 0.75 * fastest:
+            return frame
+        fastest = np.nanmax([fastest, speed])
+    return None
+
+
+def fit_free_fall(y: np.ndarray, fps: float, drop: float | None = None) -> FreeFall:
+    """Fits free fall from rest at frame 0 to the frames before the first contact, by least squares.
+
+    Args:
+        y: (T,) image height, pixels, y down; NaN where lost.
+        fps: frames per second.
+        drop: see `landing_frame`.
+    """
+    end = landing_frame(y, drop)
+    t = np.arange(len(y))[:end] / fps
+    height = y[:end]
+    seen = np.isfinite(height)
+    if seen.sum() < 3:
+        return FreeFall(*[float("nan")] * 4, frames=int(seen.sum()))
+    design = np.stack([np.ones(seen.sum()), t[seen] ** 2 / 2], 1)
+    (start, acceleration), *_ = np.linalg.lstsq(design, height[seen], rcond=None)
+    misfit = height[seen] - design @ (start, acceleration)
+    variance = (misfit @ misfit) / max(len(misfit) - 2, 1)
+    error = np.sqrt(variance * np.linalg.inv(design.T @ design)[1, 1])
+    return FreeFall(float(start), float(acceleration), float(error), float(np.sqrt(np.mean(misfit**2))), int(seen.sum()))
+
+
+def g_eff(y: np.ndarray, fps: float, metres_per_pixel: float, drop: float | None = None) -> float:
+    """Effective gravity in m/s^2: the image acceleration of the fall times Z / f (paper.md sections 7 and 10).
+
+    Args:
+        y: (T,) image height, pixels, y down.
+        metres_per_pixel: Z / f, object distance over focal length in pixels.
+    """
+    return fit_free_fall(y, fps, drop).acceleration * metres_per_pixel
+
+
+def fall_time(y: np.ndarray, fps: float, drop: float | None = None) -> float:
+    """Seconds from frame 0 to the first contact, between frames; NaN when the object never lands.
+
+    With `drop` the time at which the object has fallen that many pixels, from a parabola through the last four frames
+    before contact. Without it, where that parabola meets a line through the first two frames after contact.
+    """
+    end = landing_frame(y, drop)
+    if end is None:
+        return float("nan")
+    t = np.arange(len(y)) / fps
+    before = np.arange(max(end - 4, 0), end)
+    before = before[np.isfinite(y[before])]
+    if len(before) < 3:
+        return float("nan")
+    fall = np.polyfit(t[before] - t[end], y[before], 2)
+    if drop is not None:
+        target = np.array([0, 0, y[0] + drop])
+    else:
+        after = np.arange(end, min(end + 2, len(y)))
+        target = np.r_[0, np.polyfit(t[after] - t[end], y[after], 1)] if len(after) == 2 else np.array([0, 0, y[end]])
+    roots = np.roots(fall - target)
+    roots = roots[np.isreal(roots)].real
+    roots = roots[(roots >= -1.5 / fps) & (roots <= 1 / fps)]
+    return float(t[end] + roots[np.abs(roots + 0.5 / fps).argmin()]) if len(roots) else float(t[end])
+
+
+def bounce(y: np.ndarray, fps: float, drop: float | None = None) -> float:
+    """Rebound height over drop height in the image, in [0, 1]; NaN when the object never lands."""
+    end = landing_frame(y, drop)
+    if end is None or not np.isfinite(y[end:]).any():
+        return float("nan")
+    lowest = end + int(np.nanargmax(y[end : end + max(int(0.1 * fps), 2)]))
+    fallen = y[lowest] - y[0]
+    return float(np.clip((y[lowest] - np.nanmin(y[lowest:])) / fallen, 0, 1)) if fallen > 0 else float("nan")
+
+
+def describe(masks: np.ndarray, fps: float, truth: Clip) -> dict[str, float]:
+    """Physics of one predicted drop: `g_eff` (m/s^2), `fall_time` and `fall_time_error` (s), `bounce` (share).
+
+    Args:
+        masks: (T, H, W) bool, the dropped object in the prediction.
+        fps: of the prediction.
+        truth: the simulated clip it predicts; gives the camera, the distance and the drop.
+    """
+    y = track(masks)[:, 1]
+    drop = drop_pixels(truth)
+    drop = drop if np.isfinite(drop) else None
+    landed = fall_time(y, fps, drop)
+    return {
+        "g_eff": g_eff(y, fps, truth.poses[0, -1, 1] / truth.camera.focal, drop),
+        "fall_time": landed,
+        "fall_time_error": landed - truth.contacts[0] if len(truth.contacts) else float("nan"),
+        "bounce": bounce(y, fps, drop),
+    }
+
+
+@dataclass(frozen=True)
+class ProjectiveFall:
+    """A fit of `y = (a + b s) / (1 + c s)`, `s = (t - release)^2 / 2`, for a camera of unknown pose.
+
+    `release` and `landing` in seconds; `gravity` in m/s^2 follows from the known drop, `gravity_interval` is the 95 %
+    bootstrap interval (residuals resampled, drop height drawn within its uncertainty).
+    """
+
+    a: float
+    b: float
+    c: float
+    release: float
+    landing: float
+    gravity: float
+    gravity_interval: tuple[float, float]
+    residual: float
+
+    def height(self, t: np.ndarray) -> np.ndarray:
+        """Image height in pixels at times `t` (seconds) of the fall."""
+        return _projective((self.a, self.b, self.c, self.release), t)
+
+
+def _projective(parameters, t):
+    a, b, c, release = parameters
+    s = np.maximum(t - release, 0) ** 2 / 2
+    return (a + b * s) / (1 + c * s)
+
+
+def fit_projective(
+    y: np.ndarray, fps: float, drop: float, drop_error: float = 0.0, draws: int = 200, seed: int = 0
+) -> ProjectiveFall:
+    """Measures gravity from a filmed fall of known height with an unknown, tilted camera.
+
+    A straight line in space maps to the image by a projective function, so the image height of a falling point is a
+    ratio of two linear functions of s = g t^2 / 2. The fit finds the release time; the landing is where the fall meets
+    the track after the bounce; g = 2 drop / (landing - release)^2.
+
+    Args:
+        y: (T,) image height, pixels, y down, NaN where lost; the track holds the release and the first bounce.
+        fps: true recording rate, frames per second.
+        drop: real height of the fall, metres; `drop_error` its standard uncertainty, metres.
+        draws: bootstrap repetitions.
+
+    Raises:
+        InputError: the track has no landing, or fewer than 8 frames of fall.
+    """
+    t = np.arange(len(y)) / fps
+    end = landing_frame(y)
+    seen = np.flatnonzero(np.isfinite(y[:end]))
+    if end is None or len(seen) < 8 or len(y) < end + 4:
+        raise InputError("track", "y", "shows no whole fall with a bounce", "Include the release and 4 frames of bounce.")
+    rebound = np.arange(end, min(end + 6, len(y)))
+    rebound = rebound[np.isfinite(y[rebound])]
+
+    def measure(heights):
+        start = (heights[seen[0]], 2 * (y[seen[-1]] - y[seen[0]]) / (t[seen[-1]] - t[seen[0]]) ** 2, 0.0, t[seen[0]])
+        fit = least_squares(lambda p: _projective(p, t[seen]) - heights[seen], start, x_scale=(100, 1000, 0.1, 0.1)).x
+        up = np.polyfit(t[rebound], heights[rebound], 2)
+        grid = np.linspace(t[end - 2], t[end + 1], 600)
+        landing = grid[np.abs(_projective(fit, grid) - np.polyval(up, grid)).argmin()]
+        return fit, landing
+
+    fit, landing = measure(y)
+    misfit = y[seen] - _projective(fit, t[seen])
+    rng, gravities = np.random.default_rng(seed), []
+    for _ in range(draws):
+        noisy = y.copy()
+        noisy[seen] = _projective(fit, t[seen]) + rng.choice(misfit, len(seen))
+        noisy[rebound] += rng.choice(misfit, len(rebound))
+        drawn, touched = measure(noisy)
+        gravities.append(2 * (drop + drop_error * rng.standard_normal()) / (touched - drawn[3]) ** 2)
+    low, high = np.percentile(gravities, [2.5, 97.5])
+    gravity = 2 * drop / (landing - fit[3]) ** 2
+    residual = float(np.sqrt(np.mean(misfit**2)))
+    return ProjectiveFall(*map(float, fit), float(landing), float(gravity), (float(low), float(high)), residual)
