@@ -7,6 +7,7 @@ import numpy as np
 
 from pisa_kit.clips import Camera, Clip
 from pisa_kit.files import InputError, read_npz, write_npz
+from pisa_kit.folders import label
 
 FORMAT = "pisa_kit clip 1"
 _ARRAYS = ("depth", "flow", "poses", "velocities", "contacts")
@@ -61,13 +62,13 @@ def read_clip_file(path) -> Clip:
     Raises:
         InputError: missing, truncated, corrupt, pickled, or an npz of another kind.
     """
-    label = str(getattr(path, "name", path))
+    name = label(path)
     try:
-        arrays = read_npz(path)
+        arrays = read_npz(str(path) if isinstance(path, Path) else path)
     except MemoryError as error:
-        raise InputError(label, "array data", "claims an impossible size", _REMEDY) from error
-    facts = _read_facts(arrays, label)
-    masks = _read_masks(arrays, label)
+        raise InputError(name, "array data", "claims an impossible size", _REMEDY) from error
+    facts = _read_facts(arrays, name)
+    masks = _read_masks(arrays, name)
     try:
         camera = facts["camera"] and Camera(
             facts["camera"]["focal"], facts["camera"]["height"], tuple(facts["camera"]["center"])
@@ -83,29 +84,29 @@ def read_clip_file(path) -> Clip:
             **{name: arrays.get(name) for name in _ARRAYS},
         )
     except (KeyError, TypeError) as error:
-        raise InputError(label, "facts", f"are incomplete ({error})", _REMEDY) from error
+        raise InputError(name, "facts", f"are incomplete ({error})", _REMEDY) from error
     except InputError as error:
-        raise InputError(label, error.field, error.problem, error.remedy) from error
+        raise InputError(name, error.field, error.problem, error.remedy) from error
 
 
-def _read_facts(arrays: dict[str, np.ndarray], label: str) -> dict:
+def _read_facts(arrays: dict[str, np.ndarray], name: str) -> dict:
     if "facts" not in arrays or "frames" not in arrays:
         problem = f"is not a clip file (it has {', '.join(arrays) or 'nothing'})"
-        raise InputError(label, "facts", problem, "Name a clip written by pisa_kit.")
+        raise InputError(name, "facts", problem, "Name a clip written by pisa_kit.")
     try:
         facts = json.loads(arrays["facts"].tobytes())
     except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(label, "facts", f"are not JSON ({error})", _REMEDY) from error
+        raise InputError(name, "facts", f"are not JSON ({error})", _REMEDY) from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise InputError(label, "format", f"is not {FORMAT!r}", _REMEDY)
+        raise InputError(name, "format", f"is not {FORMAT!r}", _REMEDY)
     return facts
 
 
-def _read_masks(arrays: dict[str, np.ndarray], label: str) -> np.ndarray | None:
+def _read_masks(arrays: dict[str, np.ndarray], name: str) -> np.ndarray | None:
     if "mask_bits" not in arrays:
         return None
     bits, shape = arrays["mask_bits"], arrays.get("mask_shape")
     fits = shape is not None and shape.shape == (4,) and shape.dtype.kind in "iu" and bits.dtype == np.uint8
     if not fits or shape.min() < 1 or bits.size != -(-int(shape.prod()) // 8):
-        raise InputError(label, "mask_shape", "does not fit the packed masks", _REMEDY)
+        raise InputError(name, "mask_shape", "does not fit the packed masks", _REMEDY)
     return np.unpackbits(bits, count=int(shape.prod())).view(bool).reshape(shape)

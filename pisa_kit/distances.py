@@ -4,54 +4,59 @@ from math import isqrt
 
 import numpy as np
 
+SHIFTS_AT_ONCE = 4  # sideways shifts between two checks of which rows are finished
 
-def nearest_squared(seeds: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distance from every wanted pixel to the nearest seed of its own window, exact, 0 elsewhere.
 
-    The distance transform taken apart by axes (Felzenszwalb and Huttenlocher 2012): first along columns, then
-    `min over d of column_distance(x + d)^2 + d^2`. The second search ends once d^2 alone exceeds what could be gained.
+def distance_sums(seeds: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """(K,) float64: per window, the sum over its wanted pixels of the distance to the nearest seed, pixels.
 
     Args:
-        seeds: (height, ..., width) bool, at least one seed in every window (first and last axis).
-        wanted: the same shape, bool.
+        seeds: (K, height, width) bool, at least one seed in every window.
+        wanted: (K, height, width) bool.
     """
-    shape = seeds.shape
-    seeds, wanted = (array.reshape(shape[0], -1, shape[-1]) for array in (seeds, wanted))
-    height, count, width = seeds.shape
+    count, height, width = seeds.shape
+    rows = np.flatnonzero(wanted.any(2))
+    # Squares are kept as integers: the square root is then the only rounding.
     far = isqrt(height**2 + width**2) + 1
     kind = np.uint16 if far**2 + width**2 < 2**16 else np.uint32
-    squares = _column_distances(seeds, far, kind) ** 2
-    lowest = squares.min(2, keepdims=True)
-    sideways = (np.arange(width, dtype=np.int32) - squares.argmin(2)[..., None].astype(np.int32)).astype(kind)
-    best = np.minimum(squares * wanted, sideways**2 + lowest)
-    reach = isqrt(int((best - np.minimum(best, lowest)).max()))
-    # Columns of padding between windows let a shift by d run over all windows as one flat array.
-    padded = np.full((height, count, width + reach), far**2, kind)
-    padded[..., :width] = squares
-    result = np.zeros_like(padded)
-    result[..., :width] = best
-    _search_sideways(padded.ravel(), result, lowest, reach)
-    return result[..., :width].reshape(shape)
+    distances, wanted = (array.reshape(-1, width)[rows].T for array in (_column_distances(seeds, far, kind), wanted))
+    return np.bincount(rows // height, _row_sums(np.ascontiguousarray(distances), wanted), minlength=count)
 
 
 def _column_distances(seeds: np.ndarray, far: int, kind: type) -> np.ndarray:
-    """Distance to the nearest seed in the same column (axis 0), pixels, `far` where it has none; steps 1, 2, 4, ..."""
+    """Distance to the nearest seed in the same column (axis 1), `far` where it has none, in steps of 1, 2, 4, ..."""
     distances = np.where(seeds, kind(0), kind(far))
+    further = np.empty_like(distances)
     step = 1
-    while step < len(distances):
-        further = distances + kind(step)
-        np.minimum(distances[step:], further[:-step], out=distances[step:])
-        np.minimum(distances[:-step], further[step:], out=distances[:-step])
+    while step < distances.shape[1]:
+        np.add(distances, kind(step), out=further)
+        np.minimum(distances[:, step:], further[:, :-step], out=distances[:, step:])
+        np.minimum(distances[:, :-step], further[:, step:], out=distances[:, :-step])
         step *= 2
     return distances
 
 
-def _search_sideways(squares: np.ndarray, best: np.ndarray, lowest: np.ndarray, reach: int) -> None:
-    """Lowers `best` (height, count, columns) in place to the minimum over d = 1 ... reach, to both sides."""
-    flat, shifted = best.reshape(-1), np.empty_like(squares)
-    for d in range(1, reach + 1):
-        np.add(squares, squares.dtype.type(d * d), out=shifted)
-        np.minimum(flat[:-d], shifted[d:], out=flat[:-d])
-        np.minimum(flat[d:], shifted[:-d], out=flat[d:])
-        if d % 4 == 0 and not (best > lowest + squares.dtype.type(d * d)).any():
-            break
+def _row_sums(column_distances: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """(R,) sums of distances over the wanted pixels of R rows, given as (width, R) so that shifts are contiguous.
+
+    The squared distance is the minimum over d of `column_distance(x + d)^2 + d^2` (Felzenszwalb and Huttenlocher
+    2012). A row is finished once d^2 alone exceeds what any of its pixels could gain.
+    """
+    squares = column_distances * column_distances
+    best, lowest = squares * wanted, squares.min(0)
+    sums, rows = np.zeros(len(lowest)), np.arange(len(lowest))
+    first, kind = 1, squares.dtype.type
+    while len(rows):
+        last = min(first + SHIFTS_AT_ONCE, len(squares)) - 1
+        for d in range(first, last + 1):
+            shifted = squares + kind(d * d)
+            np.minimum(best[:-d], shifted[d:], out=best[:-d])
+            np.minimum(best[d:], shifted[:-d], out=best[d:])
+        unfinished = (best > lowest + kind(last * last)).any(0) & (last < len(squares) - 1)
+        if 2 * np.count_nonzero(unfinished) <= len(rows):
+            finished = ~unfinished
+            sums[rows[finished]] = np.sqrt(best[:, finished], dtype=np.float64).sum(0)
+            rows, lowest = rows[unfinished], lowest[unfinished]
+            squares, best = squares[:, unfinished], best[:, unfinished]
+        first = last + 1
+    return sums

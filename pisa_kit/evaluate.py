@@ -130,12 +130,12 @@ def score_file(pairs, out=None, workers: int = 1) -> Report:
 def _read_lines(pairs: Path) -> list[tuple[int, str]]:
     """The numbered lines that are not blank."""
     try:
-        text = pairs.read_text(encoding="utf-8")
+        text = pairs.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(pairs, "file", "does not exist", "Check the path.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(pairs, "file", f"cannot be read ({error})", "Give a UTF-8 text file.") from error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise InputError(pairs, "file", "lists no pairs", "Write one JSON object per line.")
     return lines
@@ -159,8 +159,8 @@ def _line_row(pairs: Path, number: int, line: str) -> dict:
 
 def _parse(line: str, label: str) -> dict:
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
+        entry = json.loads(line, parse_int=float)
+    except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(label, "line", f"is not JSON ({error})", "Write one JSON object per line.") from error
     if not isinstance(entry, dict):
         raise InputError(label, "line", "is not an object", 'Write {"gt_mask": ..., "gt_fps": ...}.')

@@ -82,7 +82,7 @@ def read_npz(path, *names: str) -> dict[str, np.ndarray]:
     Raises:
         InputError: missing, truncated, corrupt or pickled file, or a missing array.
     """
-    label = getattr(path, "name", path)
+    label = path if isinstance(path, (str, Path)) else getattr(path, "name", "file")
     try:
         with np.load(path, allow_pickle=False) as archive:
             missing = [name for name in names if name not in archive.files]
@@ -94,7 +94,7 @@ def read_npz(path, *names: str) -> dict[str, np.ndarray]:
         raise InputError(label, "file", "does not exist", "Check the path.") from error
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         pickled = "pickle" in str(error).lower()
         problem = "holds pickled objects, which are never loaded" if pickled else f"is truncated or corrupt ({error})"
         raise InputError(

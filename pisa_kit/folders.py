@@ -24,6 +24,11 @@ class NamedBytes(io.BytesIO):
         self.name = name
 
 
+def label(file) -> str:
+    """What messages call a path or an open file."""
+    return str(file) if isinstance(file, (str, Path)) else str(getattr(file, "name", file))
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder: `path` on disk, or the folder `inner` of the zip `path`.
@@ -65,11 +70,11 @@ class Folder:
         Raises:
             InputError: it cannot be read (missing, damaged, encrypted).
         """
-        label = str(self / name)
+        full = str(self / name)
         try:
             if self.inner is None:
-                return NamedBytes((self.path / name).read_bytes(), label)
-            return NamedBytes(_open_zip(*_zip_key(self.path)).zip.read((self / name).inner), label)
+                return NamedBytes((self.path / name).read_bytes(), full)
+            return NamedBytes(_open_zip(*_zip_key(self.path)).zip.read((self / name).inner), full)
         except (
             OSError,
             KeyError,
@@ -79,7 +84,7 @@ class Folder:
             zlib.error,
             EOFError,
         ) as error:
-            raise InputError(label, "file", f"cannot be read ({error})", "Restore it from its source.") from error
+            raise InputError(full, "file", f"cannot be read ({error})", "Restore it from its source.") from error
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,9 @@ def _open_zip(path: Path, size: int, modified: int, process: int) -> _Archive:
     except (OSError, zipfile.BadZipFile) as error:
         problem = f"cannot be read as a zip ({error})"
         raise InputError(path, "archive", problem, "Download or write it again.") from error
+    if archive.infolist() and min(member.header_offset for member in archive.infolist()) > 0:
+        # What is left of a longer zip: its end is that of a zip within (a mask.npz).
+        raise InputError(path, "archive", "is cut off", "Download or write it again.")
     tree: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     tree[""]
     for member in archive.infolist():

@@ -28,7 +28,7 @@ class FreeFall:
 
 
 def track(masks: np.ndarray) -> np.ndarray:
-    """Centroids of one object's masks (T, H, W) as image points (T, 2) in pixels (pixel centres at + 0.5), NaN if lost."""
+    """Centroids of masks (T, H, W) as image points (T, 2) in pixels, pixel centres at + 0.5; NaN where empty."""
     return centroids(masks) + 0.5
 
 
@@ -39,7 +39,9 @@ def drop_pixels(truth: Clip) -> float:
         InputError: the clip carries no camera, poses or contacts.
     """
     if truth.camera is None or truth.poses is None or truth.contacts is None:
-        raise InputError(truth.name, "camera, poses, contacts", "are unknown", "Use a simulated clip, or give the drop.")
+        raise InputError(
+            truth.name, "camera, poses, contacts", "are unknown", "Use a simulated clip, or give the drop."
+        )
     if len(truth.contacts) == 0:
         return float("nan")
     gravity = truth.info["scene"]["gravity"] if "scene" in truth.info else GRAVITY
@@ -90,7 +92,9 @@ def fit_free_fall(y: np.ndarray, fps: float, drop: float | None = None) -> FreeF
     misfit = height[seen] - design @ (start, acceleration)
     variance = (misfit @ misfit) / max(len(misfit) - 2, 1)
     error = np.sqrt(variance * np.linalg.inv(design.T @ design)[1, 1])
-    return FreeFall(float(start), float(acceleration), float(error), float(np.sqrt(np.mean(misfit**2))), int(seen.sum()))
+    return FreeFall(
+        float(start), float(acceleration), float(error), float(np.sqrt(np.mean(misfit**2))), int(seen.sum())
+    )
 
 
 def g_eff(y: np.ndarray, fps: float, metres_per_pixel: float, drop: float | None = None) -> float:
@@ -193,7 +197,7 @@ def fit_projective(
     """Measures gravity from a filmed fall of known height with an unknown, tilted camera.
 
     A straight line in space maps to the image by a projective function, so the image height of a falling point is a
-    ratio of two linear functions of s = g t^2 / 2. The fit finds the release time; the landing is where the fall meets
+    ratio of two linear functions of s = g t^2 / 2. The fit (robust: soft L1) finds the release time; the landing is where the fall meets
     the track after the bounce; g = 2 drop / (landing - release)^2.
 
     Args:
@@ -209,13 +213,16 @@ def fit_projective(
     end = landing_frame(y)
     seen = np.flatnonzero(np.isfinite(y[:end]))
     if end is None or len(seen) < 8 or len(y) < end + 4:
-        raise InputError("track", "y", "shows no whole fall with a bounce", "Include the release and 4 frames of bounce.")
+        raise InputError(
+            "track", "y", "shows no whole fall with a bounce", "Include the release and 4 frames of bounce."
+        )
     rebound = np.arange(end, min(end + 6, len(y)))
     rebound = rebound[np.isfinite(y[rebound])]
 
     def measure(heights):
         start = (heights[seen[0]], 2 * (y[seen[-1]] - y[seen[0]]) / (t[seen[-1]] - t[seen[0]]) ** 2, 0.0, t[seen[0]])
-        fit = least_squares(lambda p: _projective(p, t[seen]) - heights[seen], start, x_scale=(100, 1000, 0.1, 0.1)).x
+        misses = lambda p: _projective(p, t[seen]) - heights[seen]  # noqa: E731
+        fit = least_squares(misses, start, x_scale=(100, 1000, 0.1, 0.1), loss="soft_l1").x
         up = np.polyfit(t[rebound], heights[rebound], 2)
         grid = np.linspace(t[end - 2], t[end + 1], 600)
         landing = grid[np.abs(_projective(fit, grid) - np.polyval(up, grid)).argmin()]

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pisa_kit.camera_drift import camera_drift, shift
+from pisa_kit.background import dot, masked_background, median_background
+from pisa_kit.camera_drift import camera_drift
 from pisa_kit.files import InputError
 
-SMALLEST_DIFFERENCE = 14.0  # grey levels: what still counts as background in a noise-free clip
-NOISE_FACTOR = 5.0  # threshold in standard deviations of the clip's own noise
-SHADOW_DARKEST = 0.4  # a cast shadow keeps at least this share of the background's light
-MEDIAN_FRAMES = 25  # frames that enter a median over time
-DRIFT_TOLERANCE = 2  # pixels by which the background of a drifting camera may be off after alignment
 SIZE_RANGE = (0.3, 2.0)  # plausible area from one frame to the next, as a ratio
-GROWN_TOLERANCE = 32.0  # grey levels of chroma (a third of it for brightness) within an object of one colour
+CUT_PENALTY = 0.15  # by how much better a component cut down to the object's colours must fit than a whole one
+MIXED_COSINE = 0.8  # of the angle between a pixel's change and the way from background to object
+COLOUR_WEIGHT = 0.5  # what a component without any of the object's colours costs
+GROWN_TOLERANCES = ((32, 96), (32, 48), (16, 24))  # grey levels of chroma and brightness within one colour
 
 
 @dataclass(frozen=True)
@@ -31,26 +30,6 @@ class Track:
 
     masks: np.ndarray
     lost: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Background:
-    """What a clip shows without the object, in the coordinates of frame 0.
-
-    Args:
-        plate: (H, W, 3) float32 in [0, 255].
-        never_seen: (H, W) bool, pixels of the object that it covers through the whole clip.
-        threshold: grey levels above which a difference is foreground.
-        tolerance: pixels by which the plate may be off.
-        dark_object, bright_object: the object itself looks like a shadow, or like the spot a shadow has left.
-    """
-
-    plate: np.ndarray
-    never_seen: np.ndarray
-    threshold: float
-    tolerance: int
-    dark_object: bool = False
-    bright_object: bool = False
 
 
 def track_background(frames: np.ndarray, start: np.ndarray | tuple[float, float]) -> Track:
@@ -85,7 +64,7 @@ def _track_point(frames: np.ndarray, x: float, y: float) -> Track:
     grown = _grow_colour(frames[0], pixel)
     drift = camera_drift(frames, grown)
     changing = _changing_component(frames, drift, pixel)
-    readings = [grown] if changing is None else [changing, _largest(changing & grown)]
+    readings = [grown] if changing is None else [changing, _component(changing & grown, pixel)]
     readings = [mask for mask in readings if 4 <= mask.sum() <= mask.size / 4]
     if not readings:
         problem = f"shows no object at ({x:g}, {y:g}): nothing moves there, and the colour there fills the picture"
@@ -103,196 +82,152 @@ def _inconsistency(track: Track) -> float:
 
 
 def _grow_colour(frame: np.ndarray, pixel: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: the connected region around `pixel` that has its colour."""
+    """(H, W) bool: the connected region around `pixel` of one colour, bounded by the strongest edges."""
     image = frame.astype(np.float32)
     row, column = pixel
     seed = np.median(image[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].reshape(-1, 3), axis=0)
     brightness = image.mean(-1) - seed.mean()
     chroma = np.abs(image - seed - brightness[..., None]).max(-1)
-    alike = np.maximum(chroma, np.abs(brightness) / 3) <= GROWN_TOLERANCE
-    alike[pixel] = True
-    labels, _ = ndimage.label(alike)
-    return ndimage.binary_fill_holes(labels == labels[pixel])
+    edges = np.hypot(*np.gradient(image.mean(-1))) + np.hypot(*np.gradient(chroma))
+    best, best_edge = np.zeros(chroma.shape, bool), -1.0
+    for chroma_tolerance, brightness_tolerance in GROWN_TOLERANCES:
+        alike = (chroma <= chroma_tolerance) & (np.abs(brightness) <= brightness_tolerance)
+        alike[pixel] = True
+        region = ndimage.binary_fill_holes(_component(alike, pixel))
+        edge = float(edges[region & ~ndimage.binary_erosion(region)].mean())
+        if 4 <= region.sum() <= region.size / 4 and edge > best_edge:
+            best, best_edge = region, edge
+    return best
 
 
 def _changing_component(frames: np.ndarray, drift: np.ndarray, pixel: tuple[int, int]) -> np.ndarray | None:
     """What differs at `pixel` between frame 0 and the median over time; None if nothing does."""
-    background = _Background(
-        _median(frames, drift), np.zeros(frames.shape[1:3], bool), _threshold(frames, drift), _tolerance(drift)
-    )
-    labels, _ = ndimage.label(_foreground(frames[0], background, frames[0]))
-    return _fill(labels == labels[pixel]) if labels[pixel] else None
+    changing = median_background(frames, drift).foreground(frames[0], (0, 0))
+    return _fill(_component(changing, pixel)) if changing[pixel] else None
 
 
-def _track_mask(frames: np.ndarray, start: np.ndarray, drift: np.ndarray) -> Track:
-    """Follows from a frame-0 mask: per frame the plausible component, or lost."""
-    background = _background(frames, start, drift)
-    palette = _Palette(frames[0], start)
-    masks = np.zeros(frames.shape[:3], bool)
-    masks[0] = start
-    follower = _Follower(start)
-    for index in range(1, len(frames)):
-        foreground = _foreground(frames[index], _moved(background, drift[index]), shift(frames[0], drift[index]))
-        found = follower.choose(foreground)
-        if found is None or (follower.frames_lost and palette.share(frames[index], found) < 0.5):
-            found = follower.choose(foreground & palette.contains(frames[index]))
-        follower.update(found)
-        if found is not None:
-            masks[index] = found
-    return Track(masks, ~masks.any(axis=(1, 2)))
-
-
-def _tolerance(drift: np.ndarray) -> int:
-    return DRIFT_TOLERANCE if drift.any() else 0
-
-
-def _sample(count: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, MEDIAN_FRAMES)).astype(int))
-
-
-def _aligned(frames: np.ndarray, drift: np.ndarray, indices) -> np.ndarray:
-    """The frames at `indices` in the coordinates of frame 0."""
-    if not drift.any():
-        return frames[indices]
-    return np.stack([shift(frames[index], -drift[index]) for index in indices])
-
-
-def _median(frames: np.ndarray, drift: np.ndarray) -> np.ndarray:
-    """(H, W, 3) float32: the middle value over time."""
-    ordered = np.sort(_aligned(frames, drift, _sample(len(frames))), axis=0)
-    return ordered[len(ordered) // 2].astype(np.float32)
-
-
-def _threshold(frames: np.ndarray, drift: np.ndarray) -> float:
-    """Difference in grey levels above which a pixel is foreground, from the noise between successive frames."""
-    pairs = [(index - 1, index) for index in _sample(len(frames)) if index > 0][:: max(1, len(frames) // 8)]
-    noise = [np.median(np.abs(frames[b, ::2, ::2].astype(np.int16) - frames[a, ::2, ::2])) for a, b in pairs] or [0.0]
-    return max(SMALLEST_DIFFERENCE, NOISE_FACTOR * float(np.median(noise)) * 1.05)
-
-
-def _background(frames: np.ndarray, start: np.ndarray, drift: np.ndarray) -> _Background:
-    """Frame 0 outside the object's mask (steadied by the median), what appears once the object is gone inside it."""
-    first, threshold = frames[0].astype(np.float32), _threshold(frames, drift)
-    plate = _median(frames, drift)
-    plate = np.where(np.abs(plate - first).max(-1, keepdims=True) <= threshold, plate, first)
-    margin = 2 + _tolerance(drift)
-    around = ndimage.binary_dilation(start, iterations=margin)
-    rows, columns = (slice(hits[0], hits[-1] + 1) for hits in (np.flatnonzero(around.any(axis)) for axis in (1, 0)))
-    inside = _aligned(frames, drift, _sample(len(frames)))[:, rows, columns].astype(np.int16)
-    changed = (np.abs(inside - inside[0]).max(-1) > threshold) & around[rows, columns]
-    count = changed.sum(0)
-    ordered = np.sort(np.where(changed[..., None], inside, 1000), axis=0)
-    middle = np.maximum(count - 1, 0)[None, ..., None] // 2
-    revealed = np.take_along_axis(ordered, np.broadcast_to(middle, (1, *inside.shape[1:])), 0)[0]
-    plate[rows, columns] = np.where((count > 0)[..., None], revealed, first[rows, columns])
-    never_seen = start.copy()
-    never_seen[rows, columns] &= count == 0
-    seen = start & ~never_seen
-    background = _Background(plate, never_seen, threshold, _tolerance(drift))
-    if not seen.any():
-        return background
-    darker, brighter = _shadows(first[seen], plate[seen], threshold)
-    return _Background(plate, never_seen, threshold, background.tolerance, darker.mean() > 0.3, brighter.mean() > 0.3)
-
-
-def _moved(background: _Background, offset: np.ndarray) -> _Background:
-    """The background as the camera of a later frame sees it."""
-    if not offset.any():
-        return background
-    return _Background(
-        shift(background.plate, offset),
-        shift(background.never_seen, offset),
-        background.threshold,
-        background.tolerance,
-        background.dark_object,
-        background.bright_object,
-    )
-
-
-def _shadows(image: np.ndarray, plate: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (..., 3) that are the plate in less light, and in more (where a shadow was): same colour, other brightness."""
-    gain = (image * plate).sum(-1) / np.maximum((plate * plate).sum(-1), 1.0)
-    alike = np.abs(image - gain[..., None] * plate).max(-1) <= 0.6 * threshold
-    return alike & (gain >= SHADOW_DARKEST) & (gain < 1), alike & (gain >= 1) & (gain <= 1 / SHADOW_DARKEST)
-
-
-def _foreground(frame: np.ndarray, background: _Background, first: np.ndarray) -> np.ndarray:
-    """(H, W) bool: what is not background, shadows left out; `first` is frame 0 seen from the same camera position."""
-    image, plate, threshold = frame.astype(np.float32), background.plate, background.threshold
-    low = high = plate
-    if background.tolerance:
-        size = (2 * background.tolerance + 1,) * 2 + (1,)
-        low, high = ndimage.minimum_filter(plate, size), ndimage.maximum_filter(plate, size)
-    foreground = np.maximum(image - high, low - image).max(-1) > threshold
-    darker, brighter = _shadows(image[foreground], plate[foreground], threshold)
-    foreground[foreground] = ~((darker & (not background.dark_object)) | (brighter & (not background.bright_object)))
-    if background.never_seen.any():
-        foreground |= background.never_seen & (np.abs(image - first).max(-1) <= threshold)
-    return foreground
+def _component(mask: np.ndarray, pixel: tuple[int, int]) -> np.ndarray:
+    """The connected part of a mask that holds `pixel`; empty if the mask does not."""
+    labels, _ = ndimage.label(mask)
+    return (labels == labels[pixel]) & mask
 
 
 def _fill(mask: np.ndarray) -> np.ndarray:
     """The mask with its gaps of a pixel or two closed and its holes filled."""
-    closed = ndimage.binary_closing(np.pad(mask, 1), iterations=1)[1:-1, 1:-1] | mask
+    closed = ndimage.binary_closing(np.pad(mask, 1))[1:-1, 1:-1] | mask
     return ndimage.binary_fill_holes(closed)
 
 
-def _largest(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part of a mask."""
-    labels, count = ndimage.label(mask)
-    return labels == 1 + np.argmax(np.bincount(labels.ravel(), minlength=2)[1:]) if count else mask
+def _track_mask(frames: np.ndarray, start: np.ndarray, drift: np.ndarray) -> Track:
+    """Follows from a frame-0 mask: per frame the plausible component, or lost."""
+    background = masked_background(frames, drift, start)
+    masks = np.zeros(frames.shape[:3], bool)
+    masks[0] = start
+    follower = _Follower(frames[0], start)
+    for index in range(1, len(frames)):
+        window = follower.window()
+        foreground = background.foreground(frames[index], drift[index], window)
+        plate = background.seen_from(drift[index], window)
+        masks[index][window] = follower.follow(frames[index][window], plate, foreground, window)
+    return Track(masks, ~masks.any(axis=(1, 2)))
 
 
-class _Palette:
-    """The colours of the object in frame 0, 16 levels per channel, each with its neighbours."""
-
-    def __init__(self, frame: np.ndarray, mask: np.ndarray):
-        table = np.zeros((16, 16, 16), bool)
-        table[tuple((frame[mask] >> 4).T)] = True
-        self.table = ndimage.binary_dilation(table, np.ones((3, 3, 3)))
-
-    def contains(self, frame: np.ndarray) -> np.ndarray:
-        """(...) bool for pixels (..., 3) uint8."""
-        return self.table[tuple(np.moveaxis(frame >> 4, -1, 0))]
-
-    def share(self, frame: np.ndarray, mask: np.ndarray) -> float:
-        """Share of the mask's pixels that have one of the colours."""
-        return float(self.contains(frame[mask]).mean())
+def _palette(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(16, 16, 16) bool: the colours, 16 levels per channel, that are more frequent in the object than around it."""
+    size = int(np.sqrt(mask.sum())) + 1
+    row, column = (part.start for part in ndimage.find_objects(mask.astype(int))[0])
+    near = np.s_[max(row - size, 0) : row + 3 * size, max(column - size, 0) : column + 3 * size]
+    inside = ndimage.binary_erosion(mask) if mask.sum() > 50 else mask
+    outside = ~ndimage.binary_dilation(mask[near], iterations=2)
+    shares = []
+    for pixels in (frame[inside], frame[near][outside]):
+        counts = np.zeros((16, 16, 16), np.float32)
+        np.add.at(counts, tuple((pixels >> 4).T), 1 / max(len(pixels), 1))
+        shares.append(ndimage.uniform_filter(counts, 3, mode="constant"))
+    return shares[0] > np.maximum(shares[1], 1e-4)
 
 
 class _Follower:
-    """Position, velocity and area of the object so far, and which component of the next frame continues them."""
+    """Position, velocity, area and colours of the object so far, and which component continues them."""
 
-    def __init__(self, mask: np.ndarray):
+    def __init__(self, frame: np.ndarray, mask: np.ndarray):
+        self.shape = mask.shape
         self.position = np.array(ndimage.center_of_mass(mask))
         self.velocity = np.zeros(2)
         self.area = float(mask.sum())
         self.frames_lost = 0
+        self.palette = _palette(frame, mask)
+        self.color = frame[mask].mean(0, dtype=np.float32)
 
-    def choose(self, foreground: np.ndarray) -> np.ndarray | None:
-        """(H, W) bool: the component that lies where the object should be and has its size; None if there is none."""
-        labels, count = ndimage.label(foreground, np.ones((3, 3)))
-        if not count:
-            return None
-        areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-        ratio = areas / self.area
-        sized = 1 + np.flatnonzero((ratio >= SIZE_RANGE[0]) & (ratio <= SIZE_RANGE[1]))
-        if not len(sized):
-            return None
-        centers = np.array(ndimage.center_of_mass(foreground, labels, sized))
-        steps = 1 + self.frames_lost
-        distance = np.linalg.norm(centers - self.position - self.velocity * steps, axis=1)
-        reach = np.sqrt(self.area) * (1 + 0.5 * self.frames_lost) + 1.2 * np.linalg.norm(self.velocity)
-        cost = distance / reach + 0.5 * np.abs(np.log(ratio[sized - 1]))
-        best = int(np.where(distance <= reach, cost, np.inf).argmin())
-        return _fill(labels == sized[best]) if distance[best] <= reach else None
+    @property
+    def predicted(self) -> np.ndarray:
+        """(row, column) where the object should be in the next frame."""
+        return self.position + self.velocity * (1 + self.frames_lost)
 
-    def update(self, found: np.ndarray | None) -> None:
-        """Takes the object's new mask, or that there is none."""
-        if found is None:
+    @property
+    def reach(self) -> float:
+        """Pixels by which the prediction may be off."""
+        return float(np.sqrt(self.area) * (1 + 0.5 * self.frames_lost) + 1.2 * np.linalg.norm(self.velocity))
+
+    def window(self) -> tuple[slice, slice]:
+        """The part of the picture in which the object can be."""
+        margin = self.reach + 3 * np.sqrt(self.area) + 4
+        low = np.clip(self.predicted - margin, 0, np.array(self.shape) - 1).astype(int)
+        high = np.clip(self.predicted + margin + 1, low + 1, self.shape).astype(int)
+        return slice(low[0], high[0]), slice(low[1], high[1])
+
+    def follow(self, image: np.ndarray, plate: np.ndarray, foreground: np.ndarray, window) -> np.ndarray:
+        """(h, w) bool: the object in the `window` of a new frame, or nothing; remembers it for the next one.
+
+        What the difference shows is tried as it is and, for an object that touches something else that moves,
+        cut down to the colours of the object.
+
+        Args:
+            image, plate: (h, w, 3), the frame and the background there.
+            foreground: (h, w) bool.
+        """
+        corner = np.array([part.start for part in window])
+        coloured = self.palette[tuple(np.moveaxis(image >> 4, -1, 0))]
+        mixed = foreground & self._mixed(image, plate)
+        cost, found = self._choose(foreground, coloured, mixed, corner)
+        cut_cost, cut = self._choose(foreground & coloured, coloured, mixed, corner)
+        if cut_cost + CUT_PENALTY < cost:
+            cost, found = cut_cost, ndimage.binary_dilation(cut) & foreground
+        if not np.isfinite(cost):
             self.frames_lost += 1
-            return
-        position = np.array(ndimage.center_of_mass(found))
+            return np.zeros_like(foreground)
+        found = _fill(found)
+        position = np.array(ndimage.center_of_mass(found)) + corner
         self.velocity = (position - self.position) / (1 + self.frames_lost)
         self.position, self.frames_lost = position, 0
         self.area = 0.7 * self.area + 0.3 * float(found.sum())
+        return found
+
+    def _mixed(self, image: np.ndarray, plate: np.ndarray) -> np.ndarray:
+        """(h, w) bool: pixels that go from the background towards the object's colour, as a blurred object does."""
+        change, towards = image - plate, self.color - plate
+        return dot(change, towards) > MIXED_COSINE * np.sqrt(dot(change, change) * dot(towards, towards))
+
+    def _choose(self, foreground, coloured, mixed, corner) -> tuple[float, np.ndarray]:
+        """Cost and mask of the component that best has place, size and colours; infinite if none is plausible.
+
+        It must show the object's colours or be mostly a mixture of its mean colour and the background; after the
+        object was lost, half of it must have the object's colours.
+        """
+        labels, count = ndimage.label(foreground, np.ones((3, 3)))
+        areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+        sized = 1 + np.flatnonzero((areas >= SIZE_RANGE[0] * self.area) & (areas <= SIZE_RANGE[1] * self.area))
+        if not len(sized):
+            return np.inf, foreground
+        ratio = areas[sized - 1] / self.area
+        share, blurred = (
+            np.bincount(labels[pixels], minlength=count + 1)[sized] / areas[sized - 1] for pixels in (coloured, mixed)
+        )
+        centers = np.array(ndimage.center_of_mass(foreground, labels, sized)) + corner
+        distance = np.linalg.norm(centers - self.predicted, axis=1)
+        cost = distance / self.reach + np.abs(np.log(ratio)) + COLOUR_WEIGHT * (1 - share)
+        alike = share >= 0.5 if self.frames_lost else (share >= 0.1) | (blurred >= 0.5)
+        plausible = (distance <= self.reach) & alike
+        cost = np.where(plausible, cost, np.inf)
+        best = int(cost.argmin())
+        return float(cost[best]), labels == sized[best]

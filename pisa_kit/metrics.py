@@ -10,14 +10,15 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from pisa_kit.clips import check_fps
-from pisa_kit.distances import nearest_squared
+from pisa_kit.distances import distance_sums
 from pisa_kit.files import InputError
 
 # What `fixed` charges for a frame in which exactly one of the two masks is empty.
 VANISHED_L2 = 1.0  # image widths
 VANISHED_CHAMFER = 2.0  # image widths: one for each direction
 VANISHED_IOU = 0.0
-FRAMES_AT_ONCE = 6  # windows that are measured together: few enough to stay in the processor's cache
+FRAMES_AT_ONCE = 16  # windows that are measured together: few enough to stay in the processor's cache
+FPS_RANGE = (1e-3, 1e6)  # frames per second; outside, times in frames are no longer exact
 TIME_TOLERANCE = 1e-9  # frames; absorbs rounding in index * fps / fps
 
 
@@ -140,25 +141,24 @@ def _boxes(masks: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
 
 def _windows(clips: tuple, pairs: np.ndarray, corners: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """(height, 2, K, width) bool: the part of each pair of frames that starts at its corner (row, column)."""
-    windows = np.empty((size[0], 2, len(pairs), size[1]), bool)
+    """(2, K, height, width) bool: the part of each pair of frames that starts at its corner (row, column)."""
+    windows = np.empty((2, len(pairs), *size), bool)
     for k, (row, column) in enumerate(corners):
         for side, masks in enumerate(clips):
-            windows[:, side, k] = masks[pairs[k, side], row : row + size[0], column : column + size[1]]
+            windows[side, k] = masks[pairs[k, side], row : row + size[0], column : column + size[1]]
     return windows
 
 
 def _measure(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Offset (K, 2) px, Chamfer distance (K,) px and IoU (K,) of windows (height, 2, K, width) that all have pixels."""
-    height, _, count, width = windows.shape
-    frames = windows.reshape(height, -1, width).transpose(1, 0, 2)
-    true_centroids, predicted_centroids = centroids(frames).reshape(2, count, 2)
-    other = windows[:, ::-1]
-    outside = windows & ~other
-    area, outside_area = (array.sum((0, 3), dtype=np.int32) for array in (windows, outside))
-    distances = np.sqrt(nearest_squared(other, outside), dtype=np.float64).sum((0, 3)) / area
+    """Offset (K, 2) px, Chamfer distance (K,) px and IoU (K,) of windows (2, K, height, width) that all have pixels."""
+    frames, other = (array.reshape(-1, *windows.shape[2:]) for array in (windows, windows[::-1]))
+    outside = frames & ~other
+    area, outside_area = (np.array([np.count_nonzero(mask) for mask in masks]) for masks in (frames, outside))
+    chamfer = (distance_sums(other, outside) / area).reshape(2, -1).sum(0)
+    area, outside_area = area.reshape(2, -1), outside_area.reshape(2, -1)
+    true_centroids, predicted_centroids = centroids(frames).reshape(2, -1, 2)
     iou = (area - outside_area)[0] / (area[0] + outside_area[1])
-    return predicted_centroids - true_centroids, distances.sum(0), iou
+    return predicted_centroids - true_centroids, chamfer, iou
 
 
 # --- what the numbers of a clip are ----------------------------------------------------------------------------
@@ -269,7 +269,10 @@ def both_scores(truth, truth_fps, prediction, prediction_fps, names=("truth", "p
 def check_pair(truth, truth_fps, prediction, prediction_fps, names=("truth", "prediction")) -> None:
     """Raises InputError unless the two can be compared; arguments as in `official`."""
     for masks, fps, name in zip((truth, prediction), (truth_fps, prediction_fps), names, strict=True):
-        check_fps(fps, name)
+        if not FPS_RANGE[0] <= check_fps(fps, name) <= FPS_RANGE[1]:
+            raise InputError(
+                name, "fps", f"is {fps!r}", "Give frames per second between {:g} and {:g}.".format(*FPS_RANGE)
+            )
         if masks.dtype != bool or masks.ndim != 3 or 0 in masks.shape:
             problem = f"has shape {masks.shape} and dtype {masks.dtype}"
             raise InputError(name, "mask", problem, "Give (frames, height, width) bool with at least one frame.")

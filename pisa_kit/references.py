@@ -11,6 +11,7 @@ from pisa_kit.simulate import simulate
 
 SLOW_GRAVITY_SHARE = 0.18  # of 9.81: what open video models show (paper.md section 10)
 VANISH_AFTER = 0.25  # seconds
+OUT_OF_SIGHT = 50.0  # metres to the right
 
 
 def frozen(scene: Scene, seed: int, **video) -> Clip:
@@ -26,14 +27,17 @@ def slow_gravity(scene: Scene, seed: int, **video) -> Clip:
 def ideal(scene: Scene, seed: int, **video) -> Clip:
     """The simulator itself, with what frame 0 does not show (restitution, friction) drawn again from `seed`."""
     rng = np.random.default_rng([seed, scene.seed, 1])
-    redrawn = scene.with_drop(restitution=float(rng.uniform(*Ranges().restitution)), friction=float(rng.uniform(*Ranges().friction)))
+    redrawn = scene.with_drop(
+        restitution=float(rng.uniform(*Ranges().restitution)), friction=float(rng.uniform(*Ranges().friction))
+    )
     return _film(redrawn, "ideal", **video)
 
 
 def vanish(scene: Scene, seed: int, **video) -> Clip:
     """The object falls correctly for a quarter of a second and is then gone: what `official` metrics forgive."""
     clip = _film(scene, "vanish", **video)
-    empty = _film(replace(scene, things=scene.things[:-1]), "vanish", **video)
+    _, y, z = scene.dropped.position
+    empty = _film(scene.with_drop(position=(OUT_OF_SIGHT, y, z)), "vanish", **video)
     gone = clip.times > VANISH_AFTER
     masks = clip.masks.copy()
     masks[gone, -1] = False

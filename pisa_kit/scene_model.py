@@ -18,7 +18,9 @@ if sys.platform.startswith("linux"):
 APT_LINE = "apt-get install -y libegl1 libopengl0 libgl1-mesa-dri"
 STIFFNESS = 1e5  # contact spring, 1/s^2: an impact lasts about 10 ms
 SHADOW_PIXELS = 512
-SUN_DISTANCE, SUN_CONE = 12.0, 25.0  # metres, degrees
+SUN_DISTANCE, SUN_CONE = 20.0, 16.0  # metres, degrees
+NEAR, FAR = 0.02, 40.0  # metres, clipping planes; a near plane this close keeps the shadow map from speckling
+SHADOW_CONE = 5.7  # degrees: holds all objects, and ends before the wall, which a shadow map would speckle
 UPRIGHT = (math.sqrt(0.5), math.sqrt(0.5), 0, 0)  # quarter turn about x: faces along y instead of along z
 DRAWN, HIDDEN = 0, 3  # MuJoCo geom groups
 
@@ -51,7 +53,8 @@ def build(scene: Scene, size: int):
     spec.visual.global_.offwidth = spec.visual.global_.offheight = size
     spec.visual.quality.shadowsize, spec.visual.quality.offsamples = SHADOW_PIXELS, 4
     spec.stat.extent, spec.stat.center = 1.0, (0, scene.distance, 0)
-    spec.visual.map.znear, spec.visual.map.zfar = 0.2, 20.0
+    spec.visual.map.shadowscale = SHADOW_CONE / SUN_CONE
+    spec.visual.map.znear, spec.visual.map.zfar = NEAR, FAR
     spec.visual.headlight.active = 1
     spec.visual.headlight.ambient = (0.35 * scene.brightness,) * 3
     spec.visual.headlight.diffuse, spec.visual.headlight.specular = (0.25 * scene.brightness,) * 3, (0.05,) * 3
@@ -62,8 +65,8 @@ def build(scene: Scene, size: int):
     sun.pos = np.array([0, scene.distance, 0]) - SUN_DISTANCE * np.array(scene.sun)
     sun.diffuse, sun.specular = (0.6 * scene.brightness,) * 3, (0.1,) * 3
     depth = scene.wall_distance / 2 + 1
-    _add_surface(mujoco, spec, "floor", scene.floor, (8, depth, 2), (0, scene.wall_distance - depth, 0), (1, 0, 0, 0))
-    _add_surface(mujoco, spec, "wall", scene.wall, (8, 4, 2), (0, scene.wall_distance, 4), UPRIGHT)
+    _add_surface(mujoco, spec, "floor", scene.floor, (8, depth), (0, scene.wall_distance - depth, 0), (1, 0, 0, 0))
+    _add_surface(mujoco, spec, "wall", scene.wall, (8, 4), (0, scene.wall_distance, 4), UPRIGHT)
     for index, thing in enumerate(scene.things):
         _add_thing(mujoco, spec, index, thing, dropped=index == len(scene.things) - 1)
     return spec.compile()
@@ -72,10 +75,10 @@ def build(scene: Scene, size: int):
 def _add_surface(mujoco, spec, name, surface, size, position, quaternion):
     picture = texture(surface.texture, surface.rgb, surface.contrast, surface.seed, size=128)
     _add_material(mujoco, spec, name, picture, mujoco.mjtTexture.mjTEXTURE_2D, repeat=1 / surface.tile)
-    plane = mujoco.mjtGeom.mjGEOM_PLANE
-    geom = spec.worldbody.add_geom(name=name, type=plane, size=size, pos=position, quat=quaternion)
-    geom.material, geom.condim = name, 6
-    geom.solref, geom.solimp[:2] = _bounce(0.3), (0.99, 0.99)
+    kind = mujoco.mjtGeom.mjGEOM_PLANE
+    plane = spec.worldbody.add_geom(name=name, type=kind, size=(*size, 2), pos=position, quat=quaternion)
+    plane.material, plane.condim = name, 6
+    plane.solref, plane.solimp[:2] = _bounce(0.3), (0.99, 0.99)
 
 
 def _add_thing(mujoco, spec, index: int, thing: Thing, dropped: bool):

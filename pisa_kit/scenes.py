@@ -191,13 +191,13 @@ def _draw(rng, ranges: Ranges, objects: str, backgrounds: str, seed: int) -> Sce
     distance = rng.uniform(*ranges.distance)
     sideways = rng.uniform(-0.22, 0.22) * distance
     dropped = _draw_thing(rng, ranges, objects, (sideways, distance))
-    elevation, azimuth = np.radians(rng.uniform(40, 62)), np.radians(rng.uniform(-50, 50))
+    elevation, azimuth = np.radians(rng.uniform(50, 68)), np.radians(rng.uniform(-50, 50))
     sun = (np.sin(azimuth) * np.cos(elevation), np.cos(azimuth) * np.cos(elevation), -np.sin(elevation))
     scene = Scene(
         things=(dropped,),
         floor=_draw_surface(rng, backgrounds, 0.45),
         wall=_draw_surface(rng, backgrounds, 0.25),
-        wall_distance=float(rng.uniform(5.5, 7.5)),
+        wall_distance=float(rng.uniform(6.5, 8.5)),
         sun=tuple(map(float, sun)),
         brightness=float(rng.uniform(0.8, 1.1)),
         camera_height=float(camera_height),

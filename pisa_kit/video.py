@@ -11,6 +11,7 @@ from PIL import GifImagePlugin, Image
 
 from pisa_kit.clips import check_fps
 from pisa_kit.files import InputError, atomic_path
+from pisa_kit.folders import label
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -32,26 +33,26 @@ def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray
     Raises:
         InputError: missing, damaged or truncated file, no video in it, or fewer than `end` frames.
     """
-    label = str(getattr(path, "name", path))
+    name = label(path)
     if start < 0 or (end is not None and end <= start):
-        raise InputError(label, "start, end", f"are {start} and {end}", "Give 0 <= start < end.")
+        raise InputError(name, "start, end", f"are {start} and {end}", "Give 0 <= start < end.")
     if isinstance(path, (str, Path)) and not Path(path).is_file():
-        raise InputError(label, "file", "does not exist", "Check the path.")
-    decode = _decode_gif if label.lower().endswith(".gif") else _decode_stream
+        raise InputError(name, "file", "does not exist", "Check the path.")
+    decode = _decode_gif if name.lower().endswith(".gif") else _decode_stream
     frames, count = [], 0
-    for frame, rate in decode(path, label):  # noqa: B007
+    for frame, rate in decode(path, name):  # noqa: B007
         if count >= start:
             frames.append(frame)
         count += 1
         if count == end:
             break
     if not count:
-        raise InputError(label, "frames", "none can be decoded", "The file is empty or cut off: copy it again.")
+        raise InputError(name, "frames", "none can be decoded", "The file is empty or cut off: copy it again.")
     if not frames or (end is not None and count < end):
         problem = f"are {start} and {end or 'the last frame'}, but the video has {count} frames"
-        raise InputError(label, "start, end", problem, "Stay within the video.")
+        raise InputError(name, "start, end", problem, "Stay within the video.")
     if len({frame.shape for frame in frames}) > 1:
-        raise InputError(label, "frames", "change their size", "Convert the video to one size.")
+        raise InputError(name, "frames", "change their size", "Convert the video to one size.")
     return np.stack(frames), rate
 
 
@@ -64,27 +65,27 @@ def read_rotation(path) -> int:
         raise _damaged(path, error) from error
 
 
-def _damaged(label, error) -> InputError:
+def _damaged(name, error) -> InputError:
     problem = f"cannot be decoded as video ({error})"
-    return InputError(label, "frames", problem, "Restore the file or convert it to H.264 mp4.")
+    return InputError(name, "frames", problem, "Restore the file or convert it to H.264 mp4.")
 
 
-def _decode_stream(path, label: str) -> Iterator[tuple[np.ndarray, float]]:
+def _decode_stream(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
     """The frames of a video file as (H, W, 3) uint8, each with the frame rate."""
     try:
         with av.open(path if hasattr(path, "read") else str(path)) as container:
             stream = container.streams.video[0]
-            rate = check_fps(float(stream.average_rate or 0), label)
+            rate = check_fps(float(stream.average_rate or 0), name)
             entries = stream.index_entries
             if len(entries) and container.size < max(entry.pos + entry.size for entry in entries):
-                raise InputError(label, "frames", "end before the file's index says", "Copy it again.")
+                raise InputError(name, "frames", "end before the file's index says", "Copy it again.")
             for frame in container.decode(stream):
                 yield frame.to_ndarray(format="rgb24"), rate
     except (av.FFmpegError, IndexError) as error:
-        raise _damaged(label, error) from error
+        raise _damaged(name, error) from error
 
 
-def _decode_gif(path, label: str) -> Iterator[tuple[np.ndarray, float]]:
+def _decode_gif(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
     """The frames of a gif as (H, W, 3) uint8, each with the frame rate."""
     try:
         with Image.open(path) as image:
@@ -97,7 +98,7 @@ def _decode_gif(path, label: str) -> Iterator[tuple[np.ndarray, float]]:
                 image.seek(index)
                 yield np.asarray(image.convert("RGB")), rate
     except _IMAGE_ERRORS as error:
-        raise _damaged(label, error) from error
+        raise _damaged(name, error) from error
 
 
 def _gif_durations(count: int, fps: float) -> np.ndarray:
@@ -150,7 +151,7 @@ def write_gif(path, frames: np.ndarray, fps: float) -> None:
         file.write(b";")
 
 
-def read_image(file, label: str) -> np.ndarray:
+def read_image(file, name: str) -> np.ndarray:
     """One image as (H, W, 3) uint8 RGB.
 
     Raises:
@@ -161,7 +162,7 @@ def read_image(file, label: str) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except _IMAGE_ERRORS as error:
         problem = f"is not a readable image ({error})"
-        raise InputError(label, "frames", problem, "Restore this frame from its source.") from error
+        raise InputError(name, "frames", problem, "Restore this frame from its source.") from error
 
 
 def encode_image(frame: np.ndarray, suffix: str = ".jpg") -> bytes:

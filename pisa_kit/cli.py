@@ -1,0 +1,149 @@
+"""The `pisa` command."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pisa_kit.files import InputError
+
+app = typer.Typer(
+    help="Study kit for the PISA experiments: can post-training teach a video diffusion model how things fall?\n\n"
+    "Start with `pisa study --preset mini`, then open notebooks/ in JupyterLab.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _pair(text: str, field: str, kind=float) -> tuple:
+    try:
+        low, high = (kind(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            "arguments", field, f"is {text!r}", "Give two numbers joined by a comma, e.g. 2.0,3.5."
+        ) from error
+    return low, high
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to write; an interrupted call continues where it stopped.")],
+    count: Annotated[int, typer.Option(help="Number of clips.")] = 100,
+    seed: Annotated[int, typer.Option(help="Scene seed of the first clip; clip i has seed + i.")] = 0,
+    size: Annotated[int, typer.Option(help="Side of the picture, pixels.")] = 64,
+    frames: Annotated[int, typer.Option(help="Frames per clip.")] = 17,
+    fps: Annotated[float, typer.Option(help="Frames per second.")] = 16,
+    layout: Annotated[str, typer.Option(help="npz (everything), or PisaBench's sim, real, psft, oro.")] = "npz",
+    objects: Annotated[str, typer.Option(help="Object families: seen or unseen.")] = "seen",
+    backgrounds: Annotated[str, typer.Option(help="Floor and wall families: seen or unseen.")] = "seen",
+    distance: Annotated[str, typer.Option(help="Range of the distance from the camera, metres.")] = "2.0,3.5",
+    height: Annotated[str, typer.Option(help="Range of the drop height, metres.")] = "0.5,1.25",
+    others: Annotated[str, typer.Option(help="Range of the number of objects underneath or beside.")] = "0,3",
+    move_camera: Annotated[
+        bool, typer.Option(help="Move back until the drop is in view instead of redrawing.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+):
+    """Write a dataset of simulated drops with exact masks, depth, flow, poses and contact times.
+
+    Example: pisa simulate data/train --count 1000 --layout oro --size 256 --frames 32
+    """
+    from pisa_kit.dataset import Recipe, write_dataset
+    from pisa_kit.presets import Ranges, Video
+
+    ranges = Ranges(
+        distance=_pair(distance, "distance"),
+        height=_pair(height, "height"),
+        others=_pair(others, "others", int),
+        move_camera=move_camera,
+    )
+    recipe = Recipe(count, seed, objects, backgrounds, layout, Video(size, frames, fps), ranges)
+    typer.echo(f"{count} clips in {write_dataset(out, recipe, workers)}")
+
+
+@app.command(name="import")
+def import_(
+    video: Annotated[Path, typer.Argument(help="mp4, mov or gif.")],
+    out: Annotated[Path, typer.Argument(help="Clip folder to write, in PisaBench's real layout.")],
+    fps: Annotated[float, typer.Option(help="True recording rate (a 120 fps phone clip may play at 30).")],
+    point: Annotated[str, typer.Option(help="x,y of the object in the first kept frame, pixels, after rotation.")],
+    rotate: Annotated[int, typer.Option(help="Clockwise: 0, 90, 180 or 270.")] = 0,
+    start: Annotated[int, typer.Option(help="First frame to keep: the release.")] = 0,
+    end: Annotated[int | None, typer.Option(help="Frame to stop before.")] = None,
+    caption: Annotated[str, typer.Option(help='Prompt, e.g. "A red ball falls."')] = "An object falls.",
+    track: Annotated[
+        bool, typer.Option(help="Also track the object against the background and say where it is lost.")
+    ] = True,
+):
+    """Turn a phone video of a drop into a clip in PisaBench's real layout.
+
+    Example: pisa import drop.mp4 clips/ball --fps 120 --rotate 90 --start 118 --end 214 --point 106,168
+    """
+    from pisa_kit.footage import import_video
+
+    clip = import_video(
+        video, out, fps, rotate=rotate, start=start, end=end, point=_pair(point, "point"), caption=caption
+    )
+    typer.echo(f"{len(clip)} frames at {fps:g} fps in {out}")
+    if track:
+        from pisa_kit.masks import track_background
+
+        lost = track_background(clip.frames, _pair(point, "point")).lost
+        message = f"object found in {(~lost).sum()} of {len(lost)} frames"
+        typer.echo(message + (f", lost in {', '.join(map(str, lost.nonzero()[0]))}" if lost.any() else ""))
+
+
+@app.command()
+def score(
+    pairs: Annotated[
+        Path, typer.Argument(help="jsonl in the released code's format: gt_mask, gt_fps, pd_mask, pd_fps.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Scores, one JSON line per pair.")] = Path("scores.jsonl"),
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    allow_failures: Annotated[bool, typer.Option(help="Exit with 0 although pairs failed; the count stays.")] = False,
+):
+    """Score mask pairs: L2, Chamfer distance and IoU as released and as corrected, with coverage.
+
+    Prints `scored n of N` with means and 95 % intervals, and names every pair that failed.
+    """
+    from pisa_kit.evaluate import score_file
+
+    report = score_file(pairs, out, workers)
+    typer.echo("\n".join(report.lines()))
+    if report.failures and not (allow_failures and report.scored):
+        raise typer.Exit(1)
+
+
+@app.command()
+def study(
+    preset: Annotated[
+        str, typer.Option(help="smoke (a minute, for tests), mini (minutes), full (all seeds).")
+    ] = "mini",
+    runs: Annotated[Path, typer.Option(help="Folder for executed notebooks, data, figures and results.")] = Path(
+        "runs"
+    ),
+    only: Annotated[str | None, typer.Option(help='Only notebooks whose name starts with this, e.g. "01".')] = None,
+    fresh: Annotated[bool, typer.Option(help="Run again what is finished.")] = False,
+):
+    """Run the notebooks in order, headless, into runs/<preset>/; call it again to continue after an interruption."""
+    from pisa_kit.study import NotebookError, run_study
+
+    try:
+        results = run_study(preset, runs, only, fresh, say=lambda line: typer.echo(line))
+    except NotebookError as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"numbers in {results}, figures and executed notebooks beside it")
+
+
+def main():
+    """Runs the command; bad input prints one line and exits with 2."""
+    from pisa_kit.scene_model import RenderError
+
+    try:
+        app()
+    except (InputError, RenderError) as error:
+        typer.secho(f"pisa: {error}", fg="red", err=True)
+        sys.exit(2)

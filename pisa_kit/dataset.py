@@ -1,0 +1,106 @@
+"""Datasets of simulated drops: written by several processes, resumed after an interruption, described by a manifest."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from pisa_kit.clips import Clip
+from pisa_kit.files import InputError, read_json, write_json
+from pisa_kit.layouts import read_clip, write_clip
+from pisa_kit.presets import Ranges, Video
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a dataset holds: clip i shows the scene with seed `seed + i`.
+
+    Args:
+        count: number of clips.
+        seed: scene seed of the first clip.
+        objects, backgrounds: "seen" or "unseen" families, see `scenes.sample`.
+        layout: how clips are written, see `layouts.write_clip`.
+        video: size of the videos.
+        ranges: what scenes are drawn from.
+    """
+
+    count: int
+    seed: int = 0
+    objects: str = "seen"
+    backgrounds: str = "seen"
+    layout: str = "npz"
+    video: Video = field(default_factory=Video)
+    ranges: Ranges = field(default_factory=Ranges)
+
+    def __post_init__(self):
+        if self.count < 1:
+            raise InputError("dataset", "count", f"is {self.count}", "Ask for at least one clip.")
+
+    def clip(self, index: int) -> Clip:
+        """Simulates clip number `index`."""
+        scene = sample(self.seed + index, self.ranges, self.objects, self.backgrounds)
+        return simulate(scene, self.video.size, self.video.frames, self.video.fps, name=f"{index:05d}")
+
+
+def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
+    """Simulates `recipe` into `folder`, one file or folder per clip and `manifest.json`; what is there already is kept.
+
+    An interrupted call leaves only whole clips; the same call continues it.
+
+    Args:
+        folder: where to write.
+        recipe: what to write.
+        workers: processes.
+
+    Raises:
+        InputError: the folder holds a dataset made from another recipe, or cannot be written.
+    """
+    folder = Path(folder)
+    manifest = folder / "manifest.json"
+    wanted = json.loads(json.dumps(asdict(recipe)))
+    found = read_json(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
+    if found["recipe"] != wanted:
+        differs = sorted(key for key in wanted if found["recipe"].get(key) != wanted[key])
+        remedy = "Choose another folder, delete this one, or repeat the original settings."
+        raise InputError(manifest, ", ".join(differs), "differ from the dataset that is already there", remedy)
+    if len(found["clips"]) == recipe.count:
+        return folder
+    write_json(manifest, found)
+    jobs = (delayed(_write_one)(folder, recipe, index) for index in range(recipe.count))
+    done = Parallel(n_jobs=workers, return_as="generator")(jobs)
+    clips = list(tqdm(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
+    write_json(manifest, {"recipe": wanted, "clips": clips})
+    return folder
+
+
+def _write_one(folder: Path, recipe: Recipe, index: int) -> dict:
+    path = folder / (f"{index:05d}.npz" if recipe.layout == "npz" else f"{index:05d}")
+    if not path.exists():
+        write_clip(recipe.clip(index), path, recipe.layout)
+    scene = sample(recipe.seed + index, recipe.ranges, recipe.objects, recipe.backgrounds)
+    return {
+        "name": path.name,
+        "seed": scene.seed,
+        "caption": scene.caption,
+        "height": round(scene.height, 4),
+        "distance": round(scene.distance, 4),
+        "objects": len(scene.things),
+    }
+
+
+def read_dataset(folder) -> list[Clip]:
+    """The clips of a dataset in the manifest's order.
+
+    Raises:
+        InputError: no manifest, an unfinished dataset, or a clip that cannot be read.
+    """
+    manifest = Path(folder) / "manifest.json"
+    described = read_json(manifest)
+    missing = described["recipe"]["count"] - len(described["clips"])
+    if missing:
+        raise InputError(manifest, "clips", f"lacks {missing} clips", "Call write_dataset again to finish it.")
+    return [read_clip(Path(folder) / entry["name"]) for entry in described["clips"]]

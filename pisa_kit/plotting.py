@@ -1,0 +1,302 @@
+"""Figures from arrays and tables: one style, one colour per method, truth always black."""
+
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pisa_kit.clips import Clip
+from pisa_kit.inspection import Inspection
+from pisa_kit.kinematics import track
+
+COLOURS = {
+    "truth": "black",
+    "ideal": "#2a9d55",
+    "slow gravity": "#e08a1e",
+    "frozen": "#3f7fbf",
+    "vanish": "#b03a8c",
+}
+LABELS = {
+    "l2": "L2 (official)",
+    "chamfer_distance": "CD (official)",
+    "iou": "IoU (official)",
+    "fixed_l2": "trajectory L2 [widths]",
+    "fixed_chamfer_distance": "CD [widths]",
+    "fixed_iou": "IoU",
+    "coverage": "coverage",
+    "visibility": "visibility",
+    "g_eff": "g_eff [m/s²]",
+    "fall_time_error": "fall time error [s]",
+}
+
+
+def use_style():
+    """Sets the study's matplotlib style; call it once at the top of a notebook."""
+    sns.set_theme(style="ticks", context="notebook", font_scale=0.85)
+    plt.rcParams.update({"figure.dpi": 90, "axes.spines.right": False, "axes.spines.top": False})
+    plt.rcParams.update({"figure.constrained_layout.use": True, "axes.titlesize": "medium"})
+
+
+def colour(method: str) -> str:
+    """The method's colour; a method without one of its own gets a stable one from a palette."""
+    palette = sns.color_palette("husl", 12).as_hex()
+    return COLOURS.get(method, palette[sum(map(ord, method)) % 12])
+
+
+def png(figure: Figure, dpi: int = 90) -> bytes:
+    """The figure as PNG bytes; it is closed, so that inline backends do not show it a second time."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def gif(frames: np.ndarray, fps: float, width: int = 320) -> bytes:
+    """Frames (T, H, W, 3) uint8 as an endlessly playing GIF, enlarged to `width` pixels."""
+    scale = max(1, round(width / frames.shape[2]))
+    images = [Image.fromarray(frame.repeat(scale, 0).repeat(scale, 1)) for frame in frames]
+    buffer = io.BytesIO()
+    durations = [1000 / fps] * (len(images) - 1) + [700]
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
+    return buffer.getvalue()
+
+
+def chronophotograph(frames: np.ndarray, masks: np.ndarray, step: int = 1) -> np.ndarray:
+    """All positions of one object in one picture, like a photograph under a stroboscope.
+
+    Args:
+        frames: (T, H, W, 3) uint8, static camera.
+        masks: (T, H, W) bool, the object.
+        step: every how many frames it is shown.
+
+    Returns:
+        (H, W, 3) uint8: the last frame with the object of every `step`-th frame pasted in.
+    """
+    picture = frames[-1].copy()
+    for frame, mask in zip(frames[::step], masks[::step], strict=True):
+        picture[mask] = frame[mask]
+    return picture
+
+
+def filmstrip(rows: dict[str, np.ndarray], fps: float, columns: int = 8, title: str = "") -> Figure:
+    """One row of frames per entry; the columns show the same moments of all rows.
+
+    Args:
+        rows: label to frames (T, H, W, 3) uint8; all of the same length.
+        fps: frames per second.
+    """
+    shown = np.linspace(0, min(map(len, rows.values())) - 1, columns).round().astype(int)
+    figure, axes = plt.subplots(len(rows), columns, figsize=(1.35 * columns, 1.5 * len(rows)), squeeze=False)
+    for axis_row, (label, frames) in zip(axes, rows.items(), strict=True):
+        for axis, index in zip(axis_row, shown, strict=True):
+            _picture(axis, frames[index])
+        axis_row[0].set_ylabel(label, color=colour(label))
+    for axis, index in zip(axes[0], shown, strict=True):
+        axis.set_title(f"{index / fps:.2f} s")
+    figure.suptitle(title)
+    return figure
+
+
+def gallery(pictures: dict[str, np.ndarray], columns: int = 6, title: str = "") -> Figure:
+    """Pictures (H, W, 3) uint8 in a grid, each under its label."""
+    rows = -(-len(pictures) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.9 * columns, 2.1 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (label, picture) in zip(axes.flat, pictures.items(), strict=False):
+        _picture(axis, picture)
+        axis.set_title(label, fontsize="small")
+    figure.suptitle(title)
+    return figure
+
+
+def drop(clip: Clip) -> Figure:
+    """A simulated drop: chronophotograph, and the fallen distance seen in the picture against g t^2 / 2."""
+    t, height = clip.times, track(clip.dropped)[:, 1]
+    metres = (height - height[0]) * clip.poses[0, -1, 1] / clip.camera.focal
+    picture = chronophotograph(clip.frames, clip.dropped, step=max(1, round(clip.fps / 16)))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.4), width_ratios=[1, 1.4])
+    _picture(left, picture)
+    left.set_title(clip.caption)
+    right.plot(t, clip.info["scene"]["gravity"] * t**2 / 2, color="0.6", label="g t² / 2")
+    right.plot(t, metres, "o", color=COLOURS["truth"], markersize=4, label="object")
+    if len(clip.contacts):
+        right.axvline(clip.contacts[0], color="0.6", linestyle=":", label=f"contact {clip.contacts[0]:.3f} s")
+    right.set(xlabel="Time [s]", ylabel="Fallen distance [m]", ylim=(-0.1, max(float(np.nanmax(metres)), 0.2) * 1.35))
+    right.invert_yaxis()
+    right.legend(frameon=False)
+    return figure
+
+
+def ground_truth(clip: Clip, frame: int) -> Figure:
+    """One frame of a simulated clip with its masks, depth and flow."""
+    figure, axes = plt.subplots(1, 4, figsize=(11, 3))
+    masks = clip.frames[frame] // 3
+    for index, mask in enumerate(clip.masks[frame]):
+        masks[mask] = 255 * np.array(sns.color_palette("husl", len(clip.masks[frame]))[index])
+    _picture(axes[0], clip.frames[frame])
+    _picture(axes[1], masks)
+    depth = axes[2].imshow(clip.depth[frame], cmap="viridis_r")
+    figure.colorbar(depth, ax=axes[2], shrink=0.75, label="m")
+    _picture(axes[3], flow_colours(clip.flow[frame]))
+    reach = np.hypot(*np.moveaxis(clip.flow[frame], -1, 0)).max()
+    titles = ("frame", "masks", "depth", f"flow (longest {reach:.1f} px)")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set(title=title, xticks=[], yticks=[])
+    figure.suptitle(f"{clip.caption}  t = {frame / clip.fps:.2f} s")
+    return figure
+
+
+def flow_colours(flow: np.ndarray) -> np.ndarray:
+    """Flow (H, W, 2) in pixels as (H, W, 3) uint8: hue is direction, saturation is length over the longest."""
+    length = np.hypot(flow[..., 0], flow[..., 1])
+    hue = (np.arctan2(flow[..., 1], flow[..., 0]) / (2 * np.pi)) % 1
+    hsv = np.stack([hue, length / max(float(length.max()), 1e-6), np.ones_like(hue)], -1)
+    return (255 * hsv_to_rgb(hsv)).astype(np.uint8)
+
+
+def against_analytic(analytic: np.ndarray, measured: np.ndarray, label: str, note: str = "") -> Figure:
+    """Measured over analytic values with the diagonal, and a histogram of the differences in milliseconds."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
+    ends = [min(analytic.min(), measured.min()), max(analytic.max(), measured.max())]
+    left.plot(ends, ends, color="0.6", linewidth=1)
+    left.plot(analytic, measured, ".", color=COLOURS["truth"], markersize=4)
+    left.set(xlabel=f"Analytic {label} [s]", ylabel=f"Measured {label} [s]")
+    right.hist(1000 * (measured - analytic), 30, color="0.4")
+    right.set(xlabel="Measured − analytic [ms]", ylabel="Clips", title=note)
+    return figure
+
+
+def intervals(summary: pd.DataFrame, metrics: list[str], group: str = "method", published: dict | None = None) -> Figure:
+    """Mean and 95 % interval per method, one panel per metric.
+
+    Args:
+        summary: columns `group`, metric, mean, low, high, n (as from `evaluate.summarise`); an optional column `split`
+            is drawn as open (unseen) and filled (seen) markers.
+        metrics: the panels.
+        published: metric to {label: value}, drawn as grey lines.
+    """
+    figure, axes = plt.subplots(1, len(metrics), figsize=(2.5 * len(metrics), 3.2), squeeze=False)
+    methods = list(dict.fromkeys(summary[group]))
+    splits = list(dict.fromkeys(summary["split"])) if "split" in summary else [None]
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        for label, value in (published or {}).get(metric, {}).items():
+            axis.axhline(value, color="0.75", linewidth=1)
+            axis.annotate(label, (1, value), xycoords=("axes fraction", "data"), fontsize=6, ha="right", va="bottom")
+        for place, split in enumerate(splits):
+            rows = summary[summary["metric"] == metric]
+            rows = rows if split is None else rows[rows["split"] == split]
+            for row in rows.itertuples():
+                x = methods.index(getattr(row, group)) + 0.22 * (place - (len(splits) - 1) / 2)
+                tone = colour(getattr(row, group))
+                face = "white" if split == "unseen" else tone
+                bars = [[row.mean - row.low], [row.high - row.mean]]
+                axis.errorbar(x, row.mean, bars, fmt="o", color=tone, markerfacecolor=face, markersize=5, capsize=2)
+        axis.set_xticks(range(len(methods)), methods, rotation=40, ha="right")
+        axis.set_title(LABELS.get(metric, metric))
+        axis.margins(x=0.15)
+    counts = sorted(set(summary["n"]))
+    note = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
+    marks = "filled: seen, open: unseen; " if len(splits) > 1 else ""
+    figure.supxlabel(f"{marks}n = {note} clips per point, bars: 95 % bootstrap interval", fontsize=8)
+    return figure
+
+
+def histograms(values: dict[str, np.ndarray], label: str, truth: float | None = None, bins=30) -> Figure:
+    """Overlaid histograms, one per method; `truth` is drawn as a black line, methods' medians are in the legend."""
+    figure, axis = plt.subplots(figsize=(6.5, 3))
+    finite = {name: array[np.isfinite(array)] for name, array in values.items()}
+    edges = np.histogram_bin_edges(np.concatenate(list(finite.values())), bins)
+    for name, array in finite.items():
+        note = f"{name}: median {np.median(array):.2f}, n = {len(array)}" if len(array) else f"{name}: none measurable"
+        axis.hist(array, edges, color=colour(name), alpha=0.55, label=note)
+    if truth is not None:
+        axis.axvline(truth, color=COLOURS["truth"], label=f"truth {truth:g}")
+    axis.set(xlabel=label, ylabel="Clips")
+    axis.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def measured_fall(t, y, fit_t, fit_y, landing: float, residual, title: str) -> Figure:
+    """A tracked fall with its fitted curve (image height over time, pixels) and the misfit below."""
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 4.6), height_ratios=[3, 1], sharex=True)
+    top.plot(t, y, ".", color=COLOURS["truth"], label="tracked ball")
+    top.plot(fit_t, fit_y, color="tab:red", linewidth=1, label="projective fit")
+    top.axvline(landing, color="0.6", linestyle=":", label=f"landing {landing:.3f} s")
+    top.invert_yaxis()
+    top.set(ylabel="Image height [px]", title=title)
+    top.legend(frameon=False)
+    bottom.plot(fit_t, residual, ".", color="tab:red", markersize=3)
+    bottom.axhline(0, color="0.6", linewidth=0.8)
+    bottom.set(xlabel="Time [s]", ylabel="Misfit [px]")
+    return figure
+
+
+def inspector(view: Inspection, frame: int) -> Figure:
+    """The trajectory inspector's picture for one moment.
+
+    Args:
+        view: from `inspection.inspect_pair`.
+        frame: index into its compared frames.
+    """
+    figure = plt.figure(figsize=(11.5, 4.3))
+    grid = figure.add_gridspec(2, 4, width_ratios=[1.35, 1.35, 1, 1])
+    tone = colour(view.method)
+    for column, (title, frames) in enumerate({"truth": view.true_frames, view.method: view.frames}.items()):
+        axis = figure.add_subplot(grid[:, column])
+        _picture(axis, frames[frame])
+        _outline(axis, view.true_masks[frame], "black", "white")
+        _outline(axis, view.masks[frame], tone, None)
+        axis.plot(*view.true_track[: frame + 1].T - 0.5, ".-", color="black", markersize=4, linewidth=0.8)
+        axis.plot(*view.track[: frame + 1].T - 0.5, ".-", color=tone, markersize=4, linewidth=0.8)
+        axis.set_title(title, color=colour(title))
+    curves = {
+        "y [px]": (view.true_track[:, 1], view.track[:, 1]),
+        "x [px]": (view.true_track[:, 0], view.track[:, 0]),
+        "speed [px/s]": (view.true_speed, view.speed),
+    }
+    places = (grid[0, 2], grid[0, 3], grid[1, 2])
+    for place, (label, (true, predicted)) in zip(places, curves.items(), strict=True):
+        axis = figure.add_subplot(place)
+        axis.plot(view.time, true, color="black", linewidth=1.2)
+        axis.plot(view.time, predicted, color=tone, linewidth=1.2)
+        axis.set_title(label, loc="left")
+        if label.startswith("y"):
+            axis.invert_yaxis()
+        _now(axis, view.time[frame])
+    axis = figure.add_subplot(grid[1, 3])
+    axis.plot(view.time, view.scores["trajectory_l2"], color="tab:red", label="L2 [widths]")
+    axis.plot(view.time, view.scores["iou"], color="tab:green", label="IoU")
+    axis.set_title("metric per frame", loc="left")
+    axis.set_ylim(-0.05, 1.05)
+    axis.legend(frameon=False, fontsize="x-small", loc="center right")
+    _now(axis, view.time[frame])
+    lost = "" if view.masks[frame].any() else "   OBJECT LOST"
+    figure.suptitle(f"{view.name}   t = {view.time[frame]:.3f} s{lost}")
+    figure.supxlabel("Time [s]; black: truth", fontsize=8, x=0.75)
+    return figure
+
+
+def _now(axis, time: float):
+    axis.axvline(time, color="0.6", linewidth=0.8, linestyle=":")
+    axis.tick_params(labelsize=7)
+
+
+def _outline(axis, mask: np.ndarray, tone: str, halo: str | None):
+    if mask.any():
+        if halo:
+            axis.contour(mask, levels=[0.5], colors=halo, linewidths=2.2)
+        axis.contour(mask, levels=[0.5], colors=tone, linewidths=1.1)
+
+
+def _picture(axis, frame: np.ndarray):
+    axis.imshow(frame, interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)

@@ -1,0 +1,185 @@
+"""Where a study's artefacts live, and the notebooks run in order with papermill."""
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from pisa_kit import references
+from pisa_kit.clips import Clip
+from pisa_kit.dataset import Recipe, read_dataset, write_dataset
+from pisa_kit.files import InputError, read_json, write_json
+from pisa_kit.layouts import read_clip, write_clip
+from pisa_kit.presets import Preset, Video, get_preset
+from pisa_kit.scenes import Scene
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+FIGURES = ROOT / "figures"  # what README shows: written by the full preset only
+DATA = Path(__file__).parent / "data"
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """One preset's artefacts below `folder`: data/, notebooks/, figures/, results/ and results.json."""
+
+    preset: Preset
+    folder: Path
+
+    def held_out(self, split: str) -> list[Clip]:
+        """The held-out drops of one split ("seen" or "unseen": objects and backgrounds), simulated once and kept."""
+        preset = self.preset
+        offset = {"seen": 0, "unseen": 1_000_000}[split]
+        recipe = Recipe(
+            preset.test_clips, preset.test_seed + offset, split, split, video=preset.video, ranges=preset.ranges
+        )
+        return read_dataset(write_dataset(self.folder / "data" / f"held_out_{split}", recipe))
+
+    def reference(self, method: str, split: str, seed: int) -> list[Clip]:
+        """Videos of one reference predictor (see `references.REFERENCES`) for the held-out drops, made once and kept.
+
+        Like any generator's output they come as frames alone: masks have to be tracked (`masks.track_clips`).
+        """
+        truths = self.held_out(split)
+        folder = self.folder / "videos" / method.replace(" ", "_") / f"{split}_seed{seed}"
+        paths = [folder / f"{truth.name}.npz" for truth in truths]
+        missing = [(truth, path) for truth, path in zip(truths, paths, strict=True) if not path.exists()]
+        jobs = (delayed(_film_reference)(method, truth, seed, self.preset.video, path) for truth, path in missing)
+        films = Parallel(n_jobs=WORKERS, return_as="generator")(jobs)
+        list(tqdm(films, total=len(missing), desc=f"{method} ({split})", unit="clip", disable=not missing))
+        return [read_clip(path) for path in paths]
+
+    def save_figure(self, figure, name: str):
+        """Writes the figure as figures/<name>.png and returns it, so that the notebook shows it too."""
+        path = self.folder / "figures" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+        return figure
+
+    def save_results(self, notebook: str, results: dict) -> Path:
+        """Writes a notebook's numbers as results/<notebook>.json (numpy values allowed, NaN becomes null)."""
+        path = self.folder / "results" / f"{notebook}.json"
+        write_json(path, _plain(results))
+        return path
+
+    def results(self, notebook: str) -> dict:
+        """What an earlier notebook saved."""
+        return read_json(self.folder / "results" / f"{notebook}.json")
+
+
+def _film_reference(method: str, truth: Clip, seed: int, video: Video, path: Path):
+    scene = Scene.from_dict(truth.info["scene"], truth.name)
+    clip = references.REFERENCES[method](scene, seed, **asdict(video))
+    frames_only = Clip(clip.frames, clip.fps, caption=clip.caption, name=truth.name, info={"method": method})
+    write_clip(frames_only, path)
+
+
+def open_run(preset: str, runs="runs") -> Run:
+    """The run of a preset below the folder `runs`; an unknown preset raises InputError."""
+    return Run(get_preset(preset), Path(runs) / preset)
+
+
+def _plain(value):
+    """Numpy and NaN to what JSON can hold."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+class NotebookError(RuntimeError):
+    """A notebook failed: names it, the cell and the error."""
+
+
+def notebooks() -> list[Path]:
+    """The study's notebooks in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def run_study(
+    preset: str, runs="runs", only: str | None = None, fresh: bool = False, say: Callable[[str], None] = print
+) -> Path:
+    """Runs the notebooks in order into runs/<preset>/ and collects results.json; finished notebooks are kept.
+
+    Args:
+        preset: a name in `presets.PRESETS`.
+        runs: folder for artefacts.
+        only: run only notebooks whose name starts with this, e.g. "01".
+        fresh: run again what is finished.
+        say: receives the progress lines.
+
+    Raises:
+        InputError: unknown preset or no such notebook.
+        NotebookError: a cell failed; notebooks done before it are kept and the next call continues.
+    """
+    run = open_run(preset, Path(runs).resolve())
+    chosen = [path for path in notebooks() if path.stem.startswith(only or "")]
+    if not chosen:
+        known = ", ".join(path.stem for path in notebooks())
+        raise InputError("arguments", "only", f"{only!r} matches no notebook", f"Choose the start of one of: {known}.")
+    for number, path in enumerate(chosen, start=1):
+        where = f"[{number}/{len(chosen)}] {path.stem}"
+        print_key = _fingerprint(path, run.preset)
+        if not fresh and _finished(run, path.stem) == print_key:
+            say(f"{where}: done before")
+            continue
+        say(f"{where}: running ...")
+        seconds = _execute(path, run)
+        _record(run, path.stem, print_key, seconds)
+        say(f"{where}: {seconds:.0f} s")
+    return run.folder / "results.json"
+
+
+def _fingerprint(path: Path, preset: Preset) -> str:
+    """Changes with the notebook's cells and the preset's numbers."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(path.read_text())["cells"]]
+    return hashlib.sha256(json.dumps([cells, asdict(preset)]).encode()).hexdigest()[:16]
+
+
+def _finished(run: Run, notebook: str) -> str | None:
+    path = run.folder / "results.json"
+    return read_json(path).get(notebook, {}).get("fingerprint") if path.exists() else None
+
+
+def _execute(path: Path, run: Run) -> float:
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    output = run.folder / "notebooks" / path.name
+    output.parent.mkdir(parents=True, exist_ok=True)
+    parameters = {"PRESET": run.preset.name, "RUNS": str(run.folder.parent)}
+    start = time.monotonic()
+    try:
+        papermill.execute_notebook(path, output, parameters, cwd=str(path.parent), progress_bar=False, log_output=False)
+    except PapermillExecutionError as error:
+        last = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)).strip().splitlines()[-12:]
+        where = f"{path.name}, cell {error.cell_index + 1} of the executed copy {output}"
+        raise NotebookError("\n".join([f"{where}: {error.ename}: {error.evalue}", *last])) from error
+    return time.monotonic() - start
+
+
+def _record(run: Run, notebook: str, fingerprint: str, seconds: float):
+    """Adds the notebook's numbers to results.json; the full preset also publishes them and the figures."""
+    path = run.folder / "results.json"
+    collected = read_json(path) if path.exists() else {}
+    entry = {"fingerprint": fingerprint, "date": date.today().isoformat(), "seconds": round(seconds, 1)}
+    collected[notebook] = entry | {"results": run.results(notebook)}
+    write_json(path, dict(sorted(collected.items())))
+    if run.preset.name == "full":
+        FIGURES.mkdir(exist_ok=True)
+        shutil.copy(path, FIGURES / "results.json")
+        for figure in (run.folder / "figures").glob("*.png"):
+            shutil.copy(figure, FIGURES)

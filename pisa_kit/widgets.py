@@ -1,0 +1,75 @@
+"""Thin widgets over plain functions: the notebooks call the same functions once without them."""
+
+from collections.abc import Callable
+
+import ipywidgets as widgets
+
+from pisa_kit import plotting
+from pisa_kit.clips import Clip
+from pisa_kit.inspection import inspect_pair
+
+
+def inspect(truths, predictions) -> widgets.VBox:
+    """The trajectory inspector: choose clip and method, move or play the time, see masks, trails, curves and metrics.
+
+    Args:
+        truths: a `Clip` with masks, or a list of them.
+        predictions: a `Clip` with masks, a list in the order of `truths`, or {method: either of these}.
+
+    Example:
+        `inspect(truth, prediction)`
+    """
+    truths = [truths] if isinstance(truths, Clip) else list(truths)
+    methods = predictions if isinstance(predictions, dict) else {"prediction": predictions}
+    methods = {name: [clips] if isinstance(clips, Clip) else list(clips) for name, clips in methods.items()}
+    names = [f"{index}: {clip.caption or clip.name}" for index, clip in enumerate(truths)]
+    clip = widgets.Dropdown(options=list(zip(names, range(len(names)), strict=True)), description="clip")
+    method = widgets.Dropdown(options=list(methods), description="method")
+    frame = widgets.IntSlider(min=0, max=len(truths[0]) - 1, description="frame", continuous_update=True)
+    play = widgets.Play(min=0, max=frame.max, interval=200)
+    widgets.jslink((play, "value"), (frame, "value"))
+    picture = widgets.Image(format="png")
+    drawn: dict[tuple, bytes] = {}
+
+    def show(_=None):
+        view = inspect_pair(truths[clip.value], methods[method.value][clip.value], method.value)
+        frame.max = play.max = len(view.time) - 1
+        key = (clip.value, method.value, frame.value)
+        if key not in drawn:
+            drawn[key] = plotting.png(plotting.inspector(view, frame.value))
+        picture.value = drawn[key]
+
+    for control in (clip, method, frame):
+        control.observe(show, "value")
+    show()
+    return widgets.VBox([widgets.HBox([clip, method, play, frame]), picture])
+
+
+def playground(drop: Callable[..., Clip], **ranges: tuple[float, float, float]) -> widgets.VBox:
+    """Sliders that film a new drop at every change and play it at once.
+
+    Args:
+        drop: takes the slider values by name, returns a simulated clip.
+        ranges: slider name to (lowest, highest, start).
+    """
+    sliders = {
+        name: widgets.FloatSlider(
+            value=start, min=low, max=high, step=(high - low) / 40, description=name, continuous_update=False
+        )
+        for name, (low, high, start) in ranges.items()
+    }
+    movie, figure, message = widgets.Image(format="gif"), widgets.Image(format="png"), widgets.HTML()
+
+    def show(_=None):
+        try:
+            clip = drop(**{name: slider.value for name, slider in sliders.items()})
+        except ValueError as error:
+            message.value = f"<b>{error}</b>"
+            return
+        movie.value, figure.value = plotting.gif(clip.frames, clip.fps), plotting.png(plotting.drop(clip))
+        message.value = clip.caption
+
+    for slider in sliders.values():
+        slider.observe(show, "value")
+    show()
+    return widgets.VBox([widgets.HBox([widgets.VBox([*sliders.values(), message]), movie]), figure])
