@@ -3,13 +3,15 @@
 No neural network: it needs a background that holds still, and returns "lost" instead of a guess.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from joblib import Parallel, delayed
 from scipy import ndimage
 
 from pisa_kit.background import dot, masked_background, median_background
 from pisa_kit.camera_drift import camera_drift
+from pisa_kit.clips import Clip
 from pisa_kit.files import InputError
 
 SIZE_RANGE = (0.3, 2.0)  # plausible area from one frame to the next, as a ratio
@@ -231,3 +233,19 @@ class _Follower:
         cost = np.where(plausible, cost, np.inf)
         best = int(cost.argmin())
         return float(cost[best]), labels == sized[best]
+
+
+def track_clips(clips: list[Clip], truths: list[Clip], workers: int = 2) -> list[Clip]:
+    """Gives each clip the masks of its dropped object, tracked from the true clip's mask of frame 0.
+
+    Args:
+        clips: frames of predictions (anything but `frames` is ignored).
+        truths: the clips they predict, in the same order, of the same size, with masks.
+        workers: processes.
+
+    Returns:
+        The clips with `masks` (T, 1, H, W); the mask of a frame in which the object is lost is empty.
+    """
+    jobs = (delayed(track_background)(clip.frames, true.dropped[0]) for clip, true in zip(clips, truths, strict=True))
+    tracks = Parallel(n_jobs=workers)(jobs)
+    return [replace(clip, masks=track.masks[:, None]) for clip, track in zip(clips, tracks, strict=True)]

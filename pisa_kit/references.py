@@ -40,8 +40,7 @@ def vanish(scene: Scene, seed: int, **video) -> Clip:
     empty = _film(scene.with_drop(position=(OUT_OF_SIGHT, y, z)), "vanish", **video)
     gone = clip.times > VANISH_AFTER
     masks = clip.masks.copy()
-    masks[gone, -1] = False
-    masks[gone, :-1] = empty.masks[gone]
+    masks[gone] = empty.masks[gone]
     frames, depth = clip.frames.copy(), clip.depth.copy()
     frames[gone], depth[gone] = empty.frames[gone], empty.depth[gone]
     return replace(clip, frames=frames, masks=masks, depth=depth, flow=None)

@@ -1,0 +1,102 @@
+"""Datasets: resumed after an interruption, refused when mixed, read back as written."""
+
+import numpy as np
+import pytest
+
+from pisa_kit import dataset
+from pisa_kit.dataset import Recipe, read_dataset, write_dataset
+from pisa_kit.files import InputError, read_json, write_json
+from pisa_kit.presets import PRESETS, Preset, Video, get_preset
+from pisa_kit.study import _plain
+
+RECIPE = Recipe(count=4, seed=3, video=Video(size=32, frames=5))
+
+
+def test_clips_read_back_as_simulated(tmp_path):
+    clips = read_dataset(write_dataset(tmp_path / "data", RECIPE, workers=1))
+    fresh = RECIPE.clip(2)
+    for name in ("frames", "masks", "depth", "flow", "poses", "velocities", "contacts"):
+        np.testing.assert_array_equal(getattr(clips[2], name), getattr(fresh, name))
+    assert (clips[2].camera, clips[2].caption, clips[2].fps) == (fresh.camera, fresh.caption, 16)
+    entry = read_json(tmp_path / "data" / "manifest.json")["clips"][2]
+    assert entry["seed"] == 5 and entry["caption"] == fresh.caption
+
+
+def test_interrupted_writing_continues(tmp_path, monkeypatch):
+    whole = write_dataset(tmp_path / "whole", RECIPE, workers=1)
+    write, calls = dataset.write_clip, []
+
+    def fail_third(clip, path, layout):
+        calls.append(path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return write(clip, path, layout)
+
+    monkeypatch.setattr(dataset, "write_clip", fail_third)
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(tmp_path / "broken", RECIPE, workers=1)
+    with pytest.raises(InputError, match="lacks 4 clips"):
+        read_dataset(tmp_path / "broken")
+    assert len(list((tmp_path / "broken").glob("0*.npz"))) == 2
+    write_dataset(tmp_path / "broken", RECIPE, workers=1)
+    assert len(calls) == 5, "finished clips are not simulated again"
+    for path in whole.iterdir():
+        assert path.read_bytes() == (tmp_path / "broken" / path.name).read_bytes()
+
+
+def test_two_workers_write_the_same_bytes_as_one(tmp_path):
+    one, two = (write_dataset(tmp_path / str(n), RECIPE, workers=n) for n in (1, 2))
+    for path in one.iterdir():
+        assert path.read_bytes() == (two / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("layout", ["sim", "psft", "oro"])
+def test_benchmark_layouts(tmp_path, layout):
+    folder = write_dataset(tmp_path / layout, Recipe(2, layout=layout, video=Video(32, 5)), workers=1)
+    clips = read_dataset(folder)
+    assert len(clips) == 2 and clips[0].frames.shape == (5, 32, 32, 3)
+    assert (clips[0].masks is None) == (layout == "psft")
+
+
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
+    write_dataset(tmp_path, RECIPE, workers=1)
+    with pytest.raises(InputError, match=r"manifest.json: seed: differ .* Choose another folder"):
+        write_dataset(tmp_path, Recipe(count=4, seed=9, video=RECIPE.video), workers=1)
+
+
+def test_unwritable_output_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="output: cannot be written"):
+        write_dataset(tmp_path / "file" / "data", RECIPE, workers=1)
+
+
+def test_an_interrupted_json_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "results.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path) == {"a": 1} and list(tmp_path.iterdir()) == [path]
+
+
+def test_unknown_preset_suggests_the_nearest():
+    with pytest.raises(InputError, match="'ful' is unknown. Did you mean 'full'"):
+        get_preset("ful")
+    with pytest.raises(InputError, match="Did you mean 'smoke'"):
+        get_preset("smoek")
+
+
+def test_presets_are_checked_and_disjoint_from_training():
+    for name, preset in PRESETS.items():
+        assert preset.name == name and preset.test_seed >= 10_000_000
+    with pytest.raises(InputError, match="seeds, test_clips"):
+        Preset("empty", seeds=(), test_clips=1)
+    with pytest.raises(InputError, match="at least one clip"):
+        Recipe(count=0)
+
+
+def test_results_become_plain_json():
+    assert _plain({"a": np.float64("nan"), "b": np.arange(2), 3: (np.int64(1), True)}) == {
+        "a": None,
+        "b": [0, 1],
+        "3": [1, True],
+    }

@@ -1,0 +1,85 @@
+"""Fall time, effective gravity and bounce against closed forms."""
+
+import numpy as np
+import pytest
+
+from pisa_kit import kinematics
+from pisa_kit.files import InputError
+
+FPS = 16
+
+
+def falling(acceleration: float, drop: float, fps: float = FPS, frames: int = 17, restitution: float = 0.4):
+    """Image height (px) of a point that falls `drop` px and bounces; and its exact contact time (s)."""
+    t = np.arange(frames) / fps
+    contact = np.sqrt(2 * drop / acceleration)
+    after = np.maximum(t - contact, 0)
+    up = restitution * acceleration * contact
+    rebound = np.maximum(up * after - acceleration * after**2 / 2, 0)
+    return 10 + np.where(t < contact, acceleration * t**2 / 2, drop - rebound), contact
+
+
+@pytest.mark.parametrize("acceleration", [60.0, 150.0, 260.0])
+def test_free_fall_is_recovered_exactly(acceleration):
+    y, contact = falling(acceleration, drop=20.0)
+    fit = kinematics.fit_free_fall(y, FPS, drop=20.0)
+    assert fit.acceleration == pytest.approx(acceleration, rel=1e-6)
+    assert fit.start == pytest.approx(10, abs=1e-6) and fit.residual < 1e-6
+    assert kinematics.fall_time(y, FPS, drop=20.0) == pytest.approx(contact, abs=1e-3)
+    assert kinematics.g_eff(y, FPS, 9.81 / acceleration, drop=20.0) == pytest.approx(9.81, rel=1e-6)
+
+
+def test_contact_is_found_without_geometry_at_a_high_frame_rate():
+    y, contact = falling(2000.0, drop=800.0, fps=120, frames=160)
+    assert kinematics.fall_time(y, 120) == pytest.approx(contact, abs=0.002)
+    assert kinematics.bounce(y, 120) == pytest.approx(0.4**2, abs=0.02)
+
+
+def test_a_frozen_object_has_no_gravity_and_never_lands():
+    y = np.full(17, 12.0)
+    assert kinematics.g_eff(y, FPS, 0.05, drop=20.0) == pytest.approx(0, abs=1e-9)
+    assert np.isnan(kinematics.fall_time(y, FPS, drop=20.0)) and np.isnan(kinematics.bounce(y, FPS, drop=20.0))
+
+
+def test_a_lost_object_is_not_measured():
+    y = np.full(17, np.nan)
+    assert kinematics.landing_frame(y, 20.0) is None
+    assert np.isnan(kinematics.fit_free_fall(y, FPS, 20.0).acceleration)
+    y, _ = falling(150.0, drop=20.0)
+    y[3] = np.nan
+    assert kinematics.fit_free_fall(y, FPS, 20.0).acceleration == pytest.approx(150, rel=1e-6)
+
+
+def test_slow_gravity_scales_g_eff():
+    y, _ = falling(0.18 * 150.0, drop=20.0)
+    assert kinematics.g_eff(y, FPS, 9.81 / 150, drop=20.0) == pytest.approx(0.18 * 9.81, rel=1e-6)
+
+
+def projective_track(noise: float, rng):
+    """A fall of 2.28 m at 120 fps seen by a tilted camera; released at 0.1 s."""
+    t = np.arange(130) / 120
+    contact = np.sqrt(2 * 2.28 / 9.81)
+    fallen = np.clip(t - 0.1, 0, contact) ** 2 * 9.81 / 2
+    after = np.maximum(t - 0.1 - contact, 0)
+    metres = fallen - np.maximum(3.0 * after - 9.81 * after**2 / 2, 0)
+    return (100 + 700 * metres) / (1 + 0.05 * metres) + noise * rng.standard_normal(len(t))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_projective_fit_measures_gravity_without_knowing_the_camera(seed):
+    fall = kinematics.fit_projective(projective_track(0.5, np.random.default_rng(seed)), 120, drop=2.28, draws=60)
+    assert fall.gravity == pytest.approx(9.81, rel=0.01)
+    low, high = fall.gravity_interval
+    assert low < fall.gravity < high and high - low < 0.4
+    assert fall.release == pytest.approx(0.1, abs=0.004) and fall.residual < 1
+
+
+def test_uncertain_height_widens_the_interval():
+    y = projective_track(0.5, np.random.default_rng(0))
+    narrow, wide = (kinematics.fit_projective(y, 120, 2.28, error, draws=60).gravity_interval for error in (0, 0.1))
+    assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
+
+
+def test_a_track_without_a_landing_is_refused():
+    with pytest.raises(InputError, match="track: y: shows no whole fall"):
+        kinematics.fit_projective(np.linspace(0, 100, 60), 120, drop=2)

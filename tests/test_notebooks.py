@@ -1,0 +1,101 @@
+"""Every notebook runs headless with the smoke preset, leaves its numbers and figures, and is committed clean."""
+
+import json
+import re
+import shutil
+
+import nbformat
+import numpy as np
+import pytest
+
+from pisa_kit import study
+from pisa_kit.files import InputError
+from pisa_kit.study import NotebookError, notebooks, run_study
+
+NOTEBOOKS = notebooks()
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """The smoke study, run once: (folder of runs/smoke, progress lines)."""
+    lines = []
+    results = run_study("smoke", tmp_path_factory.mktemp("runs"), say=lines.append)
+    return results.parent, lines
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_committed_notebook_is_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert "widgets" not in notebook.metadata
+    for cell in notebook.cells:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+        assert not re.search(r"['\"( ]/(home|root|tmp|work|Users)/", cell.source), "absolute path"
+        assert len(cell.source.splitlines()) <= 25 or cell.cell_type == "markdown"
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1 and "PRESET" in tagged[0].source
+
+
+def test_numbers(smoke):
+    folder, lines = smoke
+    results = {name: entry["results"] for name, entry in json.loads((folder / "results.json").read_text()).items()}
+    assert list(results) == [path.stem for path in NOTEBOOKS]
+    assert sum("running" in line for line in lines) == len(NOTEBOOKS)
+    assert results["00_watch_stuff_drop"]["g_eff_median"] == pytest.approx(9.81, rel=0.02)
+    baseline = results["01_baseline_evaluation"]
+    assert baseline["phone_gravity"]["value"] == pytest.approx(9.81, rel=0.10)
+    assert baseline["g_eff_median"]["slow gravity"] == pytest.approx(0.18 * 9.81, rel=0.1)
+    assert baseline["g_eff_median"]["frozen"] == pytest.approx(0, abs=0.1)
+
+
+def test_figures(smoke):
+    folder, _ = smoke
+    figures = sorted(path.name for path in (folder / "figures").glob("*.png"))
+    assert {"00_half_g_t_squared.png", "01_table.png", "01_inspector.png", "01_phone_gravity.png"} <= set(figures)
+
+
+def test_the_inspectors_figure_is_in_the_executed_notebook(smoke):
+    folder, _ = smoke
+    notebook = nbformat.read(folder / "notebooks" / "01_baseline_evaluation.ipynb", as_version=4)
+    [cell] = [cell for cell in notebook.cells if "plotting.inspector(" in cell.source]
+    assert any("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def test_a_second_run_does_nothing_again(smoke):
+    folder, _ = smoke
+    lines = []
+    run_study("smoke", folder.parent, say=lines.append)
+    assert all("done before" in line for line in lines) and len(lines) == len(NOTEBOOKS)
+
+
+def test_a_failing_notebook_names_the_cell_and_keeps_what_was_done(tmp_path, monkeypatch):
+    source = tmp_path / "notebooks"
+    source.mkdir()
+    for name, code in {
+        "00_good": 'run.save_results("00_good", {"n": 1})',
+        "01_bad": "values = {}\nvalues['missing']",
+    }.items():
+        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+        start = "from pisa_kit.study import open_run\nrun = open_run(PRESET, RUNS)"
+        cells = [nbformat.v4.new_code_cell(text) for text in ('PRESET, RUNS = "", ""', start, code)]
+        cells[0].metadata["tags"] = ["parameters"]
+        notebook.cells = cells
+        nbformat.write(notebook, source / f"{name}.ipynb")
+    monkeypatch.setattr(study, "NOTEBOOKS", source)
+    with pytest.raises(NotebookError, match=r"01_bad.ipynb, cell 4 .*KeyError: 'missing'"):
+        run_study("smoke", tmp_path / "runs", say=lambda line: None)
+    kept = json.loads((tmp_path / "runs" / "smoke" / "results.json").read_text())
+    assert kept["00_good"]["results"] == {"n": 1} and "01_bad" not in kept
+    with pytest.raises(InputError, match="'07' matches no notebook"):
+        run_study("smoke", tmp_path / "runs", only="07")
+
+
+def test_full_publishes_figures_and_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "FIGURES", tmp_path / "figures")
+    run = study.open_run("full", tmp_path / "runs")
+    run.save_results("00_x", {"value": np.float32(2)})
+    (run.folder / "figures").mkdir()
+    shutil.copy(__file__, run.folder / "figures" / "00_x.png")
+    study._record(run, "00_x", "abc", 1.0)
+    assert json.loads((tmp_path / "figures" / "results.json").read_text())["00_x"]["results"] == {"value": 2.0}
+    assert (tmp_path / "figures" / "00_x.png").exists()
