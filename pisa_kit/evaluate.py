@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from pisa_kit.clips import Clip, check_fps
-from pisa_kit.files import InputError, atomic_path, read_json
+from pisa_kit.files import DATA, InputError, atomic_path, read_json
 from pisa_kit.layouts import dropped_index, read_masks
 from pisa_kit.metrics import both_scores
 
@@ -252,3 +252,17 @@ def bootstrap_mean(values: np.ndarray, seed: int = 0) -> dict:
     draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile(values[draws].mean(1), [2.5, 97.5])
     return {"mean": float(values.mean()), "low": float(low), "high": float(high), "n": len(values)}
+
+
+def readable(summary: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """A summary for reading: one row per group, one column per metric, cells "mean [low, high]", and n."""
+    keys = [column for column in summary.columns if column not in ("metric", "mean", "low", "high", "n")]
+    cells = [f"{row.mean:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]" for row in summary.itertuples()]
+    wide = summary.assign(cell=cells).pivot(index=keys, columns="metric", values="cell")
+    wide = wide[list(dict.fromkeys(summary["metric"]))].reindex(summary.set_index(keys).index.unique())
+    return wide.assign(n=summary.groupby(keys, sort=False)["n"].max())
+
+
+def published() -> pd.DataFrame:
+    """The paper's Table 1 (ICML 2025): one row per method; released metrics on real, sim-seen and sim-unseen clips."""
+    return pd.read_csv(DATA / "paper_table1.csv")

@@ -1,14 +1,18 @@
 """Reading and writing files so that bad input says what is wrong and a crash leaves no half file."""
 
+import io
 import json
 import os
 import tempfile
 import zipfile
-import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
+from zlib_ng import zlib_ng
+
+DATA = Path(__file__).parent / "data"  # what ships with the package
+LOCAL_HEADER = 30  # bytes before the name in a zip member
 
 
 class InputError(ValueError):
@@ -84,19 +88,36 @@ def read_npz(path, *names: str) -> dict[str, np.ndarray]:
     """
     label = path if isinstance(path, (str, Path)) else getattr(path, "name", "file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in names if name not in archive.files]
+        with nullcontext(path) if hasattr(path, "read") else open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            missing = [name for name in names if name not in members]
             if missing:
-                problem = f"is not in the file (it has {', '.join(archive.files) or 'nothing'})"
+                problem = f"is not in the file (it has {', '.join(members) or 'nothing'})"
                 raise InputError(label, missing[0], problem, "Write it under this name.")
-            return {name: archive[name] for name in names or archive.files}
+            return {name: _read_array(file, archive, members[name]) for name in names or members}
     except FileNotFoundError as error:
         raise InputError(label, "file", "does not exist", "Check the path.") from error
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        pickled = "pickle" in str(error).lower()
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib_ng.error) as error:
+        pickled = "pickle" in str(error).lower() or "Object arrays" in str(error)
         problem = "holds pickled objects, which are never loaded" if pickled else f"is truncated or corrupt ({error})"
         raise InputError(
             label, "array data", problem, "Write it again with numpy.savez_compressed on plain arrays."
         ) from error
+
+
+def _read_array(file, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """One array of an npz, inflated by zlib-ng: four times faster than zipfile, and loading dominates scoring."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
+        data = archive.read(member)
+    else:
+        file.seek(member.header_offset)
+        header = file.read(LOCAL_HEADER)
+        file.seek(sum(int.from_bytes(header[place : place + 2], "little") for place in (26, 28)), 1)
+        data = file.read(member.compress_size)
+        if member.compress_type == zipfile.ZIP_DEFLATED:
+            data = zlib_ng.decompress(data, -15, max(member.file_size, 1))
+        if len(data) != member.file_size or zlib_ng.crc32(data) != member.CRC:
+            raise zipfile.BadZipFile(f"wrong length or checksum of {member.filename}")
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)

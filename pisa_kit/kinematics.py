@@ -197,8 +197,8 @@ def fit_projective(
     """Measures gravity from a filmed fall of known height with an unknown, tilted camera.
 
     A straight line in space maps to the image by a projective function, so the image height of a falling point is a
-    ratio of two linear functions of s = g t^2 / 2. The fit (robust: soft L1) finds the release time; the landing is where the fall meets
-    the track after the bounce; g = 2 drop / (landing - release)^2.
+    ratio of two linear functions of s = g t^2 / 2. The fit (robust: soft L1) finds the release time; the landing is
+    where the fall meets the track after the bounce; g = 2 drop / (landing - release)^2.
 
     Args:
         y: (T,) image height, pixels, y down, NaN where lost; the track holds the release and the first bounce.

@@ -95,7 +95,7 @@ def filmstrip(rows: dict[str, np.ndarray], fps: float, columns: int = 8, title: 
     for axis_row, (label, frames) in zip(axes, rows.items(), strict=True):
         for axis, index in zip(axis_row, shown, strict=True):
             _picture(axis, frames[index])
-        axis_row[0].set_ylabel(label, color=colour(label))
+        axis_row[0].set_ylabel(label, color=COLOURS.get(label, "black"))
     for axis, index in zip(axes[0], shown, strict=True):
         axis.set_title(f"{index / fps:.2f} s")
     figure.suptitle(title)
@@ -172,17 +172,19 @@ def against_analytic(analytic: np.ndarray, measured: np.ndarray, label: str, not
     return figure
 
 
-def intervals(summary: pd.DataFrame, metrics: list[str], group: str = "method", published: dict | None = None) -> Figure:
+def intervals(
+    summary: pd.DataFrame, metrics: list[str], group: str = "method", published: dict | None = None
+) -> Figure:
     """Mean and 95 % interval per method, one panel per metric.
 
     Args:
-        summary: columns `group`, metric, mean, low, high, n (as from `evaluate.summarise`); an optional column `split`
+        summary: columns method, metric, mean, low, high, n (as from `evaluate.summarise`); an optional column `split`
             is drawn as open (unseen) and filled (seen) markers.
         metrics: the panels.
         published: metric to {label: value}, drawn as grey lines.
     """
     figure, axes = plt.subplots(1, len(metrics), figsize=(2.5 * len(metrics), 3.2), squeeze=False)
-    methods = list(dict.fromkeys(summary[group]))
+    methods = list(dict.fromkeys(summary["method"]))
     splits = list(dict.fromkeys(summary["split"])) if "split" in summary else [None]
     for axis, metric in zip(axes[0], metrics, strict=True):
         for label, value in (published or {}).get(metric, {}).items():
@@ -192,8 +194,8 @@ def intervals(summary: pd.DataFrame, metrics: list[str], group: str = "method", 
             rows = summary[summary["metric"] == metric]
             rows = rows if split is None else rows[rows["split"] == split]
             for row in rows.itertuples():
-                x = methods.index(getattr(row, group)) + 0.22 * (place - (len(splits) - 1) / 2)
-                tone = colour(getattr(row, group))
+                x = methods.index(row.method) + 0.22 * (place - (len(splits) - 1) / 2)
+                tone = colour(row.method)
                 face = "white" if split == "unseen" else tone
                 bars = [[row.mean - row.low], [row.high - row.mean]]
                 axis.errorbar(x, row.mean, bars, fmt="o", color=tone, markerfacecolor=face, markersize=5, capsize=2)

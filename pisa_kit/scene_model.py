@@ -1,6 +1,7 @@
 """A `Scene` as a MuJoCo model: bodies, contact, looks, light, camera; and MuJoCo set up to draw off screen."""
 
 import ctypes.util
+import functools
 import math
 import os
 import sys
@@ -17,7 +18,7 @@ if sys.platform.startswith("linux"):
 
 APT_LINE = "apt-get install -y libegl1 libopengl0 libgl1-mesa-dri"
 STIFFNESS = 1e5  # contact spring, 1/s^2: an impact lasts about 10 ms
-SHADOW_PIXELS = 512
+SHADOW_DETAIL = 4  # shadow map pixels per picture pixel, at most 1024 in all
 SUN_DISTANCE, SUN_CONE = 20.0, 16.0  # metres, degrees
 NEAR, FAR = 0.02, 40.0  # metres, clipping planes; a near plane this close keeps the shadow map from speckling
 SHADOW_CONE = 5.7  # degrees: holds all objects, and ends before the wall, which a shadow map would speckle
@@ -29,6 +30,7 @@ class RenderError(RuntimeError):
     """No off-screen renderer on this machine; the message says which system library to install."""
 
 
+@functools.cache
 def load_mujoco():
     """The `mujoco` module, imported once its off-screen renderer can be loaded.
 
@@ -51,7 +53,7 @@ def build(scene: Scene, size: int):
     spec = mujoco.MjSpec()
     spec.option.gravity = (0, 0, -scene.gravity)
     spec.visual.global_.offwidth = spec.visual.global_.offheight = size
-    spec.visual.quality.shadowsize, spec.visual.quality.offsamples = SHADOW_PIXELS, 4
+    spec.visual.quality.shadowsize, spec.visual.quality.offsamples = min(SHADOW_DETAIL * size, 1024), 4
     spec.stat.extent, spec.stat.center = 1.0, (0, scene.distance, 0)
     spec.visual.map.shadowscale = SHADOW_CONE / SUN_CONE
     spec.visual.map.znear, spec.visual.map.zfar = NEAR, FAR

@@ -25,7 +25,6 @@ from pisa_kit.scenes import Scene
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 FIGURES = ROOT / "figures"  # what README shows: written by the full preset only
-DATA = Path(__file__).parent / "data"
 WORKERS = 2
 
 
@@ -161,9 +160,10 @@ def _execute(path: Path, run: Run) -> float:
     output = run.folder / "notebooks" / path.name
     output.parent.mkdir(parents=True, exist_ok=True)
     parameters = {"PRESET": run.preset.name, "RUNS": str(run.folder.parent)}
+    options = {"cwd": str(path.parent), "progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=ERROR"]}
     start = time.monotonic()
     try:
-        papermill.execute_notebook(path, output, parameters, cwd=str(path.parent), progress_bar=False, log_output=False)
+        papermill.execute_notebook(path, output, parameters, **options)
     except PapermillExecutionError as error:
         last = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)).strip().splitlines()[-12:]
         where = f"{path.name}, cell {error.cell_index + 1} of the executed copy {output}"

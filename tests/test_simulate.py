@@ -185,5 +185,6 @@ def test_gravity_is_a_parameter():
 def test_missing_egl_names_the_library_and_the_remedy(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "egl")
     monkeypatch.setattr(scene_model.ctypes.util, "find_library", lambda name: None)
+    scene_model.load_mujoco.cache_clear()
     with pytest.raises(scene_model.RenderError, match="No EGL library.*apt-get install -y libegl1"):
         simulate(scene(0))
