@@ -69,30 +69,25 @@ def import_(
     out: Annotated[Path, typer.Argument(help="Clip folder to write, in PisaBench's real layout.")],
     fps: Annotated[float, typer.Option(help="True recording rate (a 120 fps phone clip may play at 30).")],
     point: Annotated[str, typer.Option(help="x,y of the object in the first kept frame, pixels, after rotation.")],
-    rotate: Annotated[int, typer.Option(help="Clockwise: 0, 90, 180 or 270.")] = 0,
+    rotate: Annotated[int | None, typer.Option(help="Clockwise: 0, 90, 180 or 270. Default: the file's tag.")] = None,
     start: Annotated[int, typer.Option(help="First frame to keep: the release.")] = 0,
     end: Annotated[int | None, typer.Option(help="Frame to stop before.")] = None,
     caption: Annotated[str, typer.Option(help='Prompt, e.g. "A red ball falls."')] = "An object falls.",
-    track: Annotated[
-        bool, typer.Option(help="Also track the object against the background and say where it is lost.")
-    ] = True,
+    track: Annotated[bool, typer.Option(help="Also write masks: the object tracked against the background.")] = True,
 ):
     """Turn a phone video of a drop into a clip in PisaBench's real layout.
 
-    Example: pisa import drop.mp4 clips/ball --fps 120 --rotate 90 --start 118 --end 214 --point 106,168
+    Example: pisa import drop.mp4 clips/ball --fps 120 --rotate 90 --start 118 --end 214 --point 28,74
     """
     from pisa_kit.footage import import_video
 
-    clip = import_video(
-        video, out, fps, rotate=rotate, start=start, end=end, point=_pair(point, "point"), caption=caption
-    )
+    options = {"rotate": rotate, "start": start, "end": end, "caption": caption, "track": track}
+    clip = import_video(video, out, fps, _pair(point, "point"), **options)
     typer.echo(f"{len(clip)} frames at {fps:g} fps in {out}")
     if track:
-        from pisa_kit.masks import track_background
-
-        lost = track_background(clip.frames, _pair(point, "point")).lost
-        message = f"object found in {(~lost).sum()} of {len(lost)} frames"
-        typer.echo(message + (f", lost in {', '.join(map(str, lost.nonzero()[0]))}" if lost.any() else ""))
+        lost = clip.info["lost"]
+        where = f", lost in {', '.join(map(str, lost))}" if lost else ""
+        typer.echo(f"object found in {len(clip) - len(lost)} of {len(clip)} frames{where}")
 
 
 @app.command()

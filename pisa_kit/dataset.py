@@ -9,9 +9,9 @@ from tqdm.auto import tqdm
 
 from pisa_kit.clips import Clip
 from pisa_kit.files import InputError, read_json, write_json
-from pisa_kit.layouts import read_clip, write_clip
-from pisa_kit.presets import Ranges, Video
-from pisa_kit.scenes import sample
+from pisa_kit.layouts import LAYOUTS, read_clip, write_clip
+from pisa_kit.presets import Ranges, Video, nearest
+from pisa_kit.scenes import SPLITS, sample
 from pisa_kit.simulate import simulate
 
 
@@ -39,6 +39,9 @@ class Recipe:
     def __post_init__(self):
         if self.count < 1:
             raise InputError("dataset", "count", f"is {self.count}", "Ask for at least one clip.")
+        nearest(self.layout, LAYOUTS, "layout")
+        nearest(self.objects, SPLITS, "objects")
+        nearest(self.backgrounds, SPLITS, "backgrounds")
 
     def clip(self, index: int) -> Clip:
         """Simulates clip number `index`."""

@@ -22,6 +22,9 @@ class InputError(ValueError):
         super().__init__(f"{file}: {field}: {problem}. {remedy}")
         self.file, self.field, self.problem, self.remedy = str(file), field, problem, remedy
 
+    def __reduce__(self):  # so that it crosses process borders
+        return type(self), (self.file, self.field, self.problem, self.remedy)
+
 
 @contextmanager
 def atomic_path(path):

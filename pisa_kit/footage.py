@@ -9,6 +9,7 @@ from PIL import Image
 from pisa_kit.clips import Camera, Clip, check_fps
 from pisa_kit.files import InputError
 from pisa_kit.layouts import write_clip
+from pisa_kit.masks import track_background
 from pisa_kit.video import read_rotation, read_video
 
 
@@ -23,6 +24,7 @@ def import_video(
     crop: tuple[int, int, int, int] | None = None,
     size: int | None = None,
     caption: str = "",
+    track: bool = False,
 ) -> Clip:
     """Cuts a clip out of a phone video and writes it in the real layout, with its annotation and where it came from.
 
@@ -37,6 +39,7 @@ def import_video(
         crop: (left, top, width, height) in rotated pixels.
         size: squeezes the result to size x size pixels, as the benchmark does.
         caption: the prompt, e.g. "A red ball falls."
+        track: also tracks the object against the background; the frames in which it is lost stand in `info["lost"]`.
 
     Raises:
         InputError: unreadable video, or a value that does not fit it.
@@ -54,6 +57,10 @@ def import_video(
         source["crop"] = list(crop)
     info = {"points": [{"positive": [list(point)], "negative": []}], "source": source}
     clip = Clip(np.ascontiguousarray(frames), float(fps), caption=caption, name=Path(out or path).stem, info=info)
+    if track:
+        followed = track_background(clip.frames, tuple(point))
+        lost = [int(frame) for frame in followed.lost.nonzero()[0]]
+        clip = replace(clip, masks=followed.masks[:, None], info={**info, "lost": lost})
     if size is not None:
         clip = to_square(clip, size)
     if out is not None:

@@ -1,6 +1,7 @@
 """Every number of a run, as frozen dataclasses."""
 
 import difflib
+import math
 from dataclasses import asdict, dataclass, field
 
 from pisa_kit.files import InputError
@@ -53,6 +54,8 @@ class Video:
         if self.size < 16 or self.frames < 2:
             problem = f"are {self.size} and {self.frames}"
             raise InputError("preset", "video size, frames", problem, "Use at least 16 pixels and 2 frames.")
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise InputError("preset", "fps", f"is {self.fps}", "Give frames per second above 0, e.g. 16.")
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from scipy.spatial.transform import Rotation
 from pisa_kit import shapes, textures
 from pisa_kit.clips import Camera
 from pisa_kit.files import InputError
-from pisa_kit.presets import Ranges
+from pisa_kit.presets import Ranges, nearest
 
 GRAVITY = 9.81
+SPLITS = ("seen", "unseen")
 COLOURS = {
     "seen": {
         "red": (0.85, 0.12, 0.10),
@@ -171,10 +172,9 @@ def sample(seed: int, ranges: Ranges | None = None, objects: str = "seen", backg
         InputError: unknown split, or ranges in which no drop is in view.
     """
     ranges = ranges or Ranges()
-    for name, split in (("objects", objects), ("backgrounds", backgrounds)):
-        if split not in ("seen", "unseen"):
-            raise InputError("scene", name, f"is {split!r}", 'Choose "seen" or "unseen".')
-    rng = np.random.default_rng([seed, ("seen", "unseen").index(objects), ("seen", "unseen").index(backgrounds)])
+    nearest(objects, SPLITS, "objects")
+    nearest(backgrounds, SPLITS, "backgrounds")
+    rng = np.random.default_rng([seed, SPLITS.index(objects), SPLITS.index(backgrounds)])
     for _ in range(500):
         scene = _draw(rng, ranges, objects, backgrounds, seed)
         if ranges.move_camera:

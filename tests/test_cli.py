@@ -1,0 +1,97 @@
+"""The `pisa` command: what it prints, its exit codes, and one-line messages for bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pisa_kit.files import DATA
+from pisa_kit.layouts import read_clip, read_masks
+
+
+def pisa(*arguments, folder: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", "from pisa_kit.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def save_pairs(folder: Path, broken: bool) -> Path:
+    mask = np.zeros((8, 1, 32, 32), bool)
+    mask[:, :, 10:14, 10:14] = True
+    np.savez_compressed(folder / "truth.npz", mask=mask)
+    np.savez_compressed(folder / "moved.npz", mask=np.roll(mask, 3, axis=3))
+    (folder / "cut.npz").write_bytes((folder / "moved.npz").read_bytes()[:100])
+    lines = [
+        {"gt_mask": "truth.npz", "gt_fps": 16, "pd_mask": name, "pd_fps": 16} for name in ("truth.npz", "moved.npz")
+    ]
+    if broken:
+        lines.append({**lines[0], "pd_mask": "cut.npz", "name": "the cut one"})
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return folder / "pairs.jsonl"
+
+
+def test_score_writes_a_line_per_pair_and_prints_the_count(tmp_path):
+    done = pisa("score", save_pairs(tmp_path, broken=False), "-o", "scores.jsonl", folder=tmp_path)
+    assert done.returncode == 0 and "scored 2 of 2" in done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    assert rows[1]["fixed_l2"] == pytest.approx(3 / 32) and rows[1]["l2"] == pytest.approx(3 / 64 / np.sqrt(2))
+    assert {"l2", "chamfer_distance", "iou", "fixed_l2", "fixed_iou", "coverage"} <= set(rows[0])
+
+
+def test_score_names_failures_and_exits_with_an_error_unless_allowed(tmp_path):
+    pairs = save_pairs(tmp_path, broken=True)
+    strict = pisa("score", pairs, folder=tmp_path)
+    allowed = pisa("score", pairs, "--allow-failures", folder=tmp_path)
+    assert strict.returncode == 1 and allowed.returncode == 0
+    for done in (strict, allowed):
+        assert "scored 2 of 3" in done.stdout and "the cut one" in done.stdout and "truncated or corrupt" in done.stdout
+
+
+def test_simulate_writes_a_benchmark_layout(tmp_path):
+    settings = ("--count", 2, "--size", 32, "--frames", 5, "--layout", "sim", "--workers", 1)
+    done = pisa("simulate", "data", *settings, folder=tmp_path)
+    assert done.returncode == 0 and "2 clips in data" in done.stdout
+    assert read_masks(tmp_path / "data" / "00001" / "mask.npz").shape[0] == 5
+
+
+def test_import_turns_the_phone_video_into_a_real_clip(tmp_path):
+    settings = (
+        "--fps",
+        120,
+        "--rotate",
+        90,
+        "--start",
+        160,
+        "--end",
+        176,
+        "--point",
+        "44,508",
+        "--caption",
+        "A red ball falls.",
+    )
+    done = pisa("import", DATA / "balldrop_120fps.mp4", "ball", *settings, folder=tmp_path)
+    assert done.returncode == 0 and "16 frames at 120 fps" in done.stdout and "object found in" in done.stdout
+    clip = read_clip(tmp_path / "ball")
+    assert clip.fps == 120 and clip.caption == "A red ball falls." and clip.info["points"][0]["positive"] == [[44, 508]]
+    centre = clip.dropped[0].nonzero()
+    assert abs(np.mean(centre[0]) - 508) < 15 and clip.dropped.any((1, 2)).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("study", "--preset", "ful"), "'ful' is unknown. Did you mean 'full'?"),
+        (("score", "nowhere.jsonl"), "nowhere.jsonl: file: does not exist"),
+        (("simulate", "data", "--fps", "0", "--count", "1"), "fps: is 0"),
+        (("simulate", "data", "--height", "low,high"), "height: is 'low,high'"),
+        (("simulate", "data", "--objects", "sen"), "objects: 'sen' is unknown. Did you mean 'seen'?"),
+        (("simulate", "data", "--layout", "simm", "--count", "1"), "Did you mean 'sim'?"),
+        (("import", "nowhere.mp4", "out", "--fps", "nan", "--point", "1,1"), "fps: is nan"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(tmp_path, arguments, message):
+    done = pisa(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,54 @@
+"""What a newcomer installs: pinned versions agree everywhere, and the commands the README shows exist."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pisa_kit.cli import app
+
+ROOT = Path(__file__).parents[1]
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def pins():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return {canonical(line.split("==")[0]): line.split("==")[1] for line in lines if "==" in line}
+
+
+def test_every_dependency_is_pinned(pins):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = project["dependencies"] + project["optional-dependencies"]["test"]
+    assert {canonical(name) for name in needed} <= set(pins)
+
+
+def test_conda_environment_has_the_same_versions(pins):
+    found = dict(re.findall(r"^  - ([\w-]+)=([\w.]+)$", (ROOT / "environment.yml").read_text(), re.MULTILINE))
+    found.pop("python")
+    assert len(found) > 10 and all(pins[canonical(name)] == version for name, version in found.items())
+
+
+def test_readme_commands_exist():
+    text = (ROOT / "README.md").read_text()
+    commands = set(re.findall(r"^pisa (\w+)", text, re.MULTILINE))
+    assert {"simulate", "import", "score", "study"} <= commands
+    for command in commands:
+        result = CliRunner().invoke(app, [command, "--help"])
+        assert result.exit_code == 0, command
+    targets = set(re.findall(r"^make (\w+)", text, re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text()
+    assert {"study", "test"} <= targets and all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+
+
+def test_readme_pictures_and_files_exist():
+    text = (ROOT / "README.md").read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert len(links) >= 5
+    for link in links:
+        assert (ROOT / link).exists(), link
