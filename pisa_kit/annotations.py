@@ -1,4 +1,4 @@
-"""What is annotated on a clip: mask files and the points of real clips (paper.md section 2)."""
+"""What is annotated on a clip: mask files and the points of real clips (PISA, released data)."""
 
 from pathlib import Path
 

@@ -9,7 +9,7 @@ from pisa_kit.files import InputError
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera at `(0, 0, height)` that looks horizontally along +y (paper.md section 7).
+    """A pinhole camera at `(0, 0, height)` that looks horizontally along +y (PISA, generalization).
 
     World axes: x right, y away from the camera, z up, metres. Image axes: x right, y down, pixels.
 

@@ -103,7 +103,7 @@ def _clip_row(truth: Clip, prediction: Clip) -> dict:
 
 
 def score_file(pairs, out=None, workers: int = 1) -> Report:
-    """Scores the pairs of a jsonl file in the released code's own format (paper.md section 3).
+    """Scores the pairs of a jsonl file in the released code's own format (PISA, released evaluation).
 
     Each line is `{"gt_mask", "gt_fps", "pd_mask", "pd_fps"}`, for real clips with `gt_annotation`, and may have a
     `name`. Paths are relative to the file's folder or absolute.

@@ -1,4 +1,4 @@
-"""From a tracked point to physics: free fall, fall time, effective gravity, bounce (paper.md sections 7, 8 and 10)."""
+"""From a tracked point to physics: free fall, fall time, effective gravity, bounce (PISA; arXiv 2512.02016)."""
 
 from dataclasses import dataclass
 
@@ -98,7 +98,7 @@ def fit_free_fall(y: np.ndarray, fps: float, drop: float | None = None) -> FreeF
 
 
 def g_eff(y: np.ndarray, fps: float, metres_per_pixel: float, drop: float | None = None) -> float:
-    """Effective gravity in m/s^2: the image acceleration of the fall times Z / f (paper.md sections 7 and 10).
+    """Effective gravity in m/s^2: the image acceleration of the fall times Z / f (arXiv 2512.02016).
 
     Args:
         y: (T,) image height, pixels, y down.

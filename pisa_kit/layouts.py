@@ -1,4 +1,4 @@
-"""Every layout a clip can have on disk: PisaBench's, frame folders, videos and our own npz (paper.md section 2)."""
+"""Every layout a clip can have on disk: PisaBench's, frame folders, videos and our own npz (PISA, released data)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
 """How far a predicted object is from the true one: L2, Chamfer distance and IoU, as released and as corrected.
 
 `compare` measures pairs of frames and holds no opinion. `official` and `fixed` differ in which frames they pair
-and in what they make of a frame whose object is missing (paper.md section 3).
+and in what they make of a frame whose object is missing (PISA, released evaluation).
 Pixel (column x, row y) has the coordinates (x, y), as in the released code: no half-pixel shift.
 """
 
@@ -65,7 +65,7 @@ def centroids(masks: np.ndarray) -> np.ndarray:
 def official_frames(truth_count: int, truth_fps: float, prediction_count: int, prediction_fps: float) -> np.ndarray:
     """(K, 2) frame numbers (truth, prediction): predicted frame i meets `int(i * truth_fps / prediction_fps)`.
 
-    As released (paper.md section 3): truncated, not rounded, and cut where either sequence ends.
+    As released (PISA, released evaluation): truncated, not rounded, and cut where either sequence ends.
     """
     indices = [int(index * truth_fps / prediction_fps) for index in range(prediction_count)]
     return np.array([(index, i) for i, index in enumerate(indices) if index < truth_count])
@@ -165,7 +165,7 @@ def _measure(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def official(truth, truth_fps, prediction, prediction_fps, names=("truth", "prediction")) -> dict[str, float]:
-    """`l2`, `chamfer_distance`, `iou` exactly as the released code gives them, quirks included (paper.md section 3).
+    """`l2`, `chamfer_distance`, `iou` exactly as the released code gives them, quirks included (PISA, released evaluation).
 
     `l2` is a mean absolute coordinate error; frames with an empty mask drop out of it and of the Chamfer distance
     (NaN if none is left); a short prediction is scored on its own length.

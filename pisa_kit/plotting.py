@@ -268,6 +268,9 @@ def inspector(view: Inspection, frame: int) -> Figure:
         axis.plot(view.time, true, color="black", linewidth=1.2)
         axis.plot(view.time, predicted, color=tone, linewidth=1.2)
         axis.set_title(label, loc="left")
+        if label.startswith("x"):  # a still coordinate should look still
+            low, high = axis.get_ylim()
+            axis.set_ylim(min(low, (low + high) / 2 - 5), max(high, (low + high) / 2 + 5))
         if label.startswith("y"):
             axis.invert_yaxis()
         _now(axis, view.time[frame])

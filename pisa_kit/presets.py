@@ -9,7 +9,7 @@ from pisa_kit.files import InputError
 
 @dataclass(frozen=True)
 class Ranges:
-    """Uniform ranges a scene is drawn from (paper.md section 7); pairs are (low, high).
+    """Uniform ranges a scene is drawn from (PISA, generalization); pairs are (low, high).
 
     Args:
         distance: of the dropped object's centre from the camera, along the optical axis, metres.

@@ -9,7 +9,7 @@ from pisa_kit.presets import Ranges
 from pisa_kit.scenes import Scene
 from pisa_kit.simulate import simulate
 
-SLOW_GRAVITY_SHARE = 0.18  # of 9.81: what open video models show (paper.md section 10)
+SLOW_GRAVITY_SHARE = 0.18  # of 9.81: what open video models show (arXiv 2512.02016)
 VANISH_AFTER = 0.25  # seconds
 OUT_OF_SIGHT = 50.0  # metres to the right
 

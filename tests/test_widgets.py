@@ -1,0 +1,89 @@
+"""Widgets call plain functions: a moved slider changes the picture, bad values say so."""
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from pisa_kit import plotting
+from pisa_kit.clips import Clip
+from pisa_kit.inspection import inspect_pair
+from pisa_kit.references import REFERENCES
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
+from pisa_kit.widgets import inspect, playground
+
+VIDEO = {"size": 32, "frames": 9, "fps": 16}
+
+
+@pytest.fixture(scope="module")
+def truth() -> Clip:
+    return simulate(sample(1), **VIDEO)
+
+
+@pytest.fixture(scope="module")
+def methods(truth) -> dict[str, Clip]:
+    return {name: make(sample(1), 0, **VIDEO) for name, make in REFERENCES.items()}
+
+
+def controls(box) -> dict:
+    return {control.description: control for control in box.children[0].children if control.description}
+
+
+def test_inspector_follows_slider_clip_and_method(truth, methods):
+    box = inspect([truth, truth], {name: [clip, clip] for name, clip in methods.items()})
+    picture, widgets = box.children[1], controls(box)
+    seen = {bytes(picture.value)}
+    for name, value in (("frame", 5), ("method", "vanish"), ("clip", 1), ("frame", 8)):
+        widgets[name].value = value
+        assert bytes(picture.value).startswith(b"\x89PNG")
+        seen.add(bytes(picture.value))
+    assert len(seen) >= 4
+    assert not plt.get_fignums(), "figures are closed"
+
+
+def test_inspector_takes_two_clips_in_one_line(truth, methods):
+    box = inspect(truth, methods["frozen"])
+    assert controls(box)["frame"].max == len(truth) - 1
+
+
+def test_inspection_pairs_frames_by_time(truth, methods):
+    half = replace(methods["frozen"].select(np.arange(0, 9, 2), fps=8.0))
+    view = inspect_pair(truth, half)
+    np.testing.assert_allclose(view.time, np.arange(5) / 8)
+    np.testing.assert_array_equal(view.true_frames, truth.frames[::2])
+    assert view.scores["iou"].shape == (5,)
+
+
+def test_playground_plays_a_new_drop_and_reports_bad_values():
+    calls = []
+
+    def drop(height):
+        calls.append(height)
+        if height > 1:
+            raise ValueError("too high")
+        return simulate(sample(1).with_drop(height=height), **VIDEO)
+
+    box = playground(drop, height=(0.2, 1.5, 0.8))
+    sliders, movie = box.children[0].children
+    slider, message = sliders.children
+    first = bytes(movie.value)
+    assert first.startswith(b"GIF") and bytes(box.children[1].value).startswith(b"\x89PNG")
+    slider.value = 0.4
+    assert bytes(movie.value) != first and calls == [0.8, slider.value]
+    slider.value = 1.5
+    assert "too high" in message.value
+
+
+def test_chronophotograph_shows_every_position(truth):
+    picture = plotting.chronophotograph(truth.frames, truth.dropped)
+    last = len(truth) - 1
+    for frame in (0, 2, last):
+        free = truth.dropped[frame] & ~truth.dropped[frame + 1 :].any(0)
+        np.testing.assert_array_equal(picture[free], truth.frames[frame][free])
+
+
+def test_flow_colours_are_white_where_nothing_moves(truth):
+    colours = plotting.flow_colours(truth.flow[3])
+    assert (colours[~truth.masks[3].any(0)] == 255).all() and (colours[truth.dropped[3]] < 255).any()
