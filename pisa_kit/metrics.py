@@ -165,7 +165,7 @@ def _measure(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def official(truth, truth_fps, prediction, prediction_fps, names=("truth", "prediction")) -> dict[str, float]:
-    """`l2`, `chamfer_distance`, `iou` exactly as the released code gives them, quirks included (PISA, released evaluation).
+    """`l2`, `chamfer_distance`, `iou` exactly as the released code gives them, quirks included (PISA evaluation).
 
     `l2` is a mean absolute coordinate error; frames with an empty mask drop out of it and of the Chamfer distance
     (NaN if none is left); a short prediction is scored on its own length.

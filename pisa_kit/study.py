@@ -131,20 +131,20 @@ def run_study(
         raise InputError("arguments", "only", f"{only!r} matches no notebook", f"Choose the start of one of: {known}.")
     for number, path in enumerate(chosen, start=1):
         where = f"[{number}/{len(chosen)}] {path.stem}"
-        print_key = _fingerprint(path, run.preset)
-        if not fresh and _finished(run, path.stem) == print_key:
+        key = _fingerprint(path, run.preset)
+        if not fresh and _finished(run, path.stem) == key:
             say(f"{where}: done before")
             continue
         say(f"{where}: running ...")
         seconds = _execute(path, run)
-        _record(run, path.stem, print_key, seconds)
+        _record(run, path.stem, key, seconds)
         say(f"{where}: {seconds:.0f} s")
     return run.folder / "results.json"
 
 
 def _fingerprint(path: Path, preset: Preset) -> str:
-    """Changes with the notebook's cells and the preset's numbers."""
-    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(path.read_text())["cells"]]
+    """Changes with the notebook's code and the preset's numbers."""
+    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     return hashlib.sha256(json.dumps([cells, asdict(preset)]).encode()).hexdigest()[:16]
 
 
