@@ -75,7 +75,9 @@ def test_a_failing_notebook_names_the_cell_and_keeps_what_was_done(tmp_path, mon
         "00_good": 'run.save_results("00_good", {"n": 1})',
         "01_bad": "values = {}\nvalues['missing']",
     }.items():
-        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+        notebook = nbformat.v4.new_notebook(
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        )
         start = "from pisa_kit.study import open_run\nrun = open_run(PRESET, RUNS)"
         cells = [nbformat.v4.new_code_cell(text) for text in ('PRESET, RUNS = "", ""', start, code)]
         cells[0].metadata["tags"] = ["parameters"]
