@@ -6,13 +6,16 @@ import math
 import numpy as np
 
 from pisa_kit.clips import Camera, Clip
+from pisa_kit.motion import Motion
 from pisa_kit.scene_model import APT_LINE, RenderError, build, load_mujoco
 from pisa_kit.scenes import Scene
 
 TIMESTEP = 0.002  # seconds; shortened so that a whole number of steps makes a frame
 
 
-def simulate(scene: Scene, size: int = 64, frames: int = 17, fps: float = 16, name: str = "") -> Clip:
+def simulate(
+    scene: Scene, size: int = 64, frames: int = 17, fps: float = 16, name: str = "", motion: Motion | None = None
+) -> Clip:
     """Drops the scene's object and films it. The same arguments give the same clip, bit for bit.
 
     Frame 0 shows the scene at rest at t = 0; frame i shows t = i / fps.
@@ -22,6 +25,7 @@ def simulate(scene: Scene, size: int = 64, frames: int = 17, fps: float = 16, na
         size: side of the square picture, pixels.
         frames: number of frames.
         fps: frames per second.
+        motion: moves the object along this path instead of dropping it; nothing else moves.
 
     Returns:
         A `Clip` with every ground truth filled in; object axes follow `scene.things` (dropped one last).
@@ -30,8 +34,8 @@ def simulate(scene: Scene, size: int = 64, frames: int = 17, fps: float = 16, na
         RenderError: no off-screen renderer.
     """
     model = build(scene, size)
-    motion = run_physics(model, scene, frames, fps)
-    rgb, depth, labels = render(model, motion["qpos"], scene, size)
+    moves = run_motion(scene, motion, frames, fps) if motion else run_physics(model, scene, frames, fps)
+    rgb, depth, labels = render(model, moves["poses"].reshape(frames, -1), scene, size)
     masks = labels[:, None] == np.arange(1, len(scene.things) + 1)[None, :, None, None]
     camera = scene.camera(size)
     return Clip(
@@ -39,12 +43,12 @@ def simulate(scene: Scene, size: int = 64, frames: int = 17, fps: float = 16, na
         fps=float(fps),
         masks=masks,
         depth=depth,
-        flow=optical_flow(masks, depth, motion["poses"], camera),
-        poses=motion["poses"],
-        velocities=motion["velocities"],
-        contacts=motion["contacts"],
+        flow=optical_flow(masks, depth, moves["poses"], camera),
+        poses=moves["poses"],
+        velocities=moves["velocities"],
+        contacts=moves["contacts"],
         camera=camera,
-        caption=scene.caption,
+        caption=scene.caption.replace("falls", motion.verb) if motion else scene.caption,
         name=name or f"scene {scene.seed}",
         info={"scene": scene.to_dict()},
     )
@@ -57,7 +61,7 @@ def run_physics(model, scene: Scene, frames: int, fps: float) -> dict[str, np.nd
     (leapfrog), so the dropped object's fall matches g t^2 / 2 to rounding error; velocities are reported at t.
 
     Returns:
-        qpos (T, 7 N), poses (T, N, 7), velocities (T, N, 6), contacts (K,) seconds.
+        poses (T, N, 7), velocities (T, N, 6), contacts (K,) seconds.
     """
     mujoco = load_mujoco()
     data = mujoco.MjData(model)
@@ -81,13 +85,20 @@ def run_physics(model, scene: Scene, frames: int, fps: float) -> dict[str, np.nd
         velocity = data.qvel.reshape(count, 6).copy()
         velocity[-1, 2] -= 0 if contacts else half_kick
         velocities.append(velocity)
-    qpos = np.array(qpos)
     return {
-        "qpos": qpos,
-        "poses": qpos.reshape(frames, count, 7),
+        "poses": np.array(qpos).reshape(frames, count, 7),
         "velocities": np.array(velocities),
         "contacts": np.array(contacts, float),
     }
+
+
+def run_motion(scene: Scene, motion: Motion, frames: int, fps: float) -> dict[str, np.ndarray]:
+    """What `run_physics` returns, for a prescribed motion without contact."""
+    times, count = np.arange(frames) / fps, len(scene.things)
+    poses = np.array([[*thing.position, *thing.quaternion] for thing in scene.things])
+    poses, velocities = np.tile(poses, (frames, 1, 1)), np.zeros((frames, count, 6))
+    poses[:, -1], velocities[:, -1] = motion.poses(scene, times), motion.velocities(times)
+    return {"poses": poses, "velocities": velocities, "contacts": np.zeros(0)}
 
 
 def _penetration(model, data, body: int) -> float | None:
