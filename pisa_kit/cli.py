@@ -35,7 +35,7 @@ def simulate(
     size: Annotated[int, typer.Option(help="Side of the picture, pixels.")] = 64,
     frames: Annotated[int, typer.Option(help="Frames per clip.")] = 17,
     fps: Annotated[float, typer.Option(help="Frames per second.")] = 16,
-    layout: Annotated[str, typer.Option(help="npz (everything), or PisaBench's sim, real, psft, oro.")] = "npz",
+    layout: Annotated[str, typer.Option(help="npz (one file with everything), or PisaBench's sim, psft, oro.")] = "npz",
     objects: Annotated[str, typer.Option(help="Object families: seen or unseen.")] = "seen",
     backgrounds: Annotated[str, typer.Option(help="Floor and wall families: seen or unseen.")] = "seen",
     distance: Annotated[str, typer.Option(help="Range of the distance from the camera, metres.")] = "2.0,3.5",
@@ -114,13 +114,13 @@ def score(
 @app.command()
 def study(
     preset: Annotated[
-        str, typer.Option(help="smoke (a minute, for tests), mini (minutes), full (all seeds).")
+        str, typer.Option(help="smoke (half a minute, for tests), mini (minutes), full (all seeds).")
     ] = "mini",
     runs: Annotated[Path, typer.Option(help="Folder for executed notebooks, data, figures and results.")] = Path(
         "runs"
     ),
     only: Annotated[str | None, typer.Option(help='Only notebooks whose name starts with this, e.g. "01".')] = None,
-    fresh: Annotated[bool, typer.Option(help="Run again what is finished.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Start anew: forget finished notebooks, clips and videos.")] = False,
 ):
     """Run the notebooks in order, headless, into runs/<preset>/; call it again to continue after an interruption."""
     from pisa_kit.study import NotebookError, run_study

@@ -1,5 +1,8 @@
 """Datasets of simulated drops: written by several processes, resumed after an interruption, described by a manifest."""
 
+import functools
+import hashlib
+import inspect
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,12 +10,23 @@ from pathlib import Path
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from pisa_kit import scene_model, scenes, shapes, textures
+from pisa_kit import simulate as simulator
 from pisa_kit.clips import Clip
-from pisa_kit.files import InputError, read_json, write_json
+from pisa_kit.files import InputError, check_choice, read_json, write_json
 from pisa_kit.layouts import LAYOUTS, read_clip, write_clip
-from pisa_kit.presets import Ranges, Video, nearest
+from pisa_kit.presets import Ranges, Video
 from pisa_kit.scenes import SPLITS, sample
 from pisa_kit.simulate import simulate
+
+WRITABLE = tuple(layout for layout in LAYOUTS if layout != "real")  # simulated clips carry no annotated points
+
+
+@functools.cache
+def simulator_version() -> str:
+    """Changes with the source code that shapes a simulated clip."""
+    modules = (scenes, shapes, textures, scene_model, simulator)
+    return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -39,9 +53,16 @@ class Recipe:
     def __post_init__(self):
         if self.count < 1:
             raise InputError("dataset", "count", f"is {self.count}", "Ask for at least one clip.")
-        nearest(self.layout, LAYOUTS, "layout")
-        nearest(self.objects, SPLITS, "objects")
-        nearest(self.backgrounds, SPLITS, "backgrounds")
+        if self.seed < 0:
+            raise InputError("dataset", "seed", f"is {self.seed}", "Use 0 or more.")
+        check_choice(self.layout, WRITABLE, "layout")
+        check_choice(self.objects, SPLITS, "objects")
+        check_choice(self.backgrounds, SPLITS, "backgrounds")
+
+    @property
+    def key(self) -> str:
+        """Changes with anything that changes a clip: the recipe's numbers and the simulator's code."""
+        return hashlib.sha256(f"{self} {simulator_version()}".encode()).hexdigest()[:8]
 
     def clip(self, index: int) -> Clip:
         """Simulates clip number `index`."""
@@ -60,12 +81,15 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
         workers: processes.
 
     Raises:
-        InputError: the folder holds a dataset made from another recipe, or cannot be written.
+        InputError: the folder holds a dataset made from another recipe or by another simulator, or cannot be written.
     """
     folder = Path(folder)
+    check_workers(workers)
     manifest = folder / "manifest.json"
-    wanted = json.loads(json.dumps(asdict(recipe)))
+    wanted = json.loads(json.dumps({**asdict(recipe), "simulator": simulator_version()}))
     found = read_json(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
+    if not isinstance(found, dict) or not {"recipe", "clips"} <= set(found):
+        raise InputError(manifest, "recipe, clips", "are not in it: not a manifest of ours", "Choose another folder.")
     if found["recipe"] != wanted:
         differs = sorted(key for key in wanted if found["recipe"].get(key) != wanted[key])
         remedy = "Choose another folder, delete this one, or repeat the original settings."
@@ -78,6 +102,12 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
     clips = list(tqdm(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
     write_json(manifest, {"recipe": wanted, "clips": clips})
     return folder
+
+
+def check_workers(workers: int):
+    """Raises InputError unless at least one process is asked for."""
+    if workers < 1:
+        raise InputError("arguments", "workers", f"is {workers}", "Ask for at least one process.")
 
 
 def _write_one(folder: Path, recipe: Recipe, index: int) -> dict:

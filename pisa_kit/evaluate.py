@@ -117,13 +117,16 @@ def score_file(pairs, out=None, workers: int = 1) -> Report:
     Raises:
         InputError: `pairs` cannot be read or lists nothing, or `out` cannot be written.
     """
+    if workers < 1:
+        raise InputError("arguments", "workers", f"is {workers}", "Ask for at least one process.")
     pairs = Path(pairs)
     lines = _read_lines(pairs)
     if out is None:
         return Report.from_rows(_score_lines(pairs, lines, workers))
     with atomic_path(out) as temporary:
         rows = _score_lines(pairs, lines, workers)
-        temporary.write_text("".join(json.dumps(_without_nan(row), ensure_ascii=False) + "\n" for row in rows))
+        text = "".join(json.dumps(_without_nan(row), ensure_ascii=False) + "\n" for row in rows)
+        temporary.write_text(text, encoding="utf-8")
     return Report.from_rows(rows)
 
 

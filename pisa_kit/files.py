@@ -1,5 +1,6 @@
 """Reading and writing files so that bad input says what is wrong and a crash leaves no half file."""
 
+import difflib
 import io
 import json
 import os
@@ -24,6 +25,20 @@ class InputError(ValueError):
 
     def __reduce__(self):  # so that it crosses process borders
         return type(self), (self.file, self.field, self.problem, self.remedy)
+
+
+def check_choice(name: str, choices, label: str) -> str:
+    """Returns `name` if it is one of `choices`.
+
+    Raises:
+        InputError: it is not; the message suggests the nearest one and lists all.
+    """
+    if name in choices:
+        return name
+    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.0)
+    raise InputError(
+        "arguments", label, f"{name!r} is unknown", f"Did you mean {close[0]!r}? Known: {', '.join(choices)}."
+    )
 
 
 @contextmanager
@@ -53,7 +68,8 @@ def atomic_path(path):
 def write_json(path, data) -> None:
     """Writes `data` as indented JSON, whole or not at all; NaN is refused because JSON has none."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+        text = json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path):
@@ -63,7 +79,7 @@ def read_json(path):
         InputError: missing or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(path, "file", "does not exist", "Check the path.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -147,6 +147,9 @@ def _scale_points(clip: Clip, window: tuple[int, int, int, int], scale: np.ndarr
     for entry in clip.info["points"]:
         moved = {}
         for kind, listed in entry.items():
+            if kind not in ("positive", "negative"):
+                moved[kind] = listed
+                continue
             if any(not (window[0] <= x < window[2] and window[1] <= y < window[3]) for x, y in listed):
                 raise InputError(clip.name, "points", f"{listed} lie outside the crop", "Squeeze instead (crop=False).")
             moved[kind] = [((np.array(point) - window[:2]) * scale).tolist() for point in listed]

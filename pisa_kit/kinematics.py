@@ -8,8 +8,7 @@ from scipy.optimize import least_squares
 from pisa_kit.clips import Clip
 from pisa_kit.files import InputError
 from pisa_kit.metrics import centroids
-
-GRAVITY = 9.81
+from pisa_kit.presets import GRAVITY
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,9 @@ def track(masks: np.ndarray) -> np.ndarray:
 
 
 def drop_pixels(truth: Clip) -> float:
-    """Image distance the dropped object falls before its first contact, from geometry: f g t^2 / (2 Z), pixels.
+    """Image distance the dropped object falls before its first contact: f g t^2 / (2 Z), pixels, t its true time.
+
+    This is the truth's knowledge of where the contact is, not something seen in the video.
 
     Raises:
         InputError: the clip carries no camera, poses or contacts.
@@ -151,6 +152,9 @@ def describe(masks: np.ndarray, fps: float, truth: Clip) -> dict[str, float]:
         fps: of the prediction.
         truth: the simulated clip it predicts; gives the camera, the distance and the drop.
     """
+    if masks.shape[1:] != truth.frames.shape[1:3]:
+        problem = f"has {masks.shape[2]}x{masks.shape[1]} px, the truth {truth.frames.shape[2]}x{truth.frames.shape[1]}"
+        raise InputError(truth.name, "masks", problem, "Resize the prediction to the truth's size.")
     y = track(masks)[:, 1]
     drop = drop_pixels(truth)
     drop = drop if np.isfinite(drop) else None
@@ -212,12 +216,12 @@ def fit_projective(
     t = np.arange(len(y)) / fps
     end = landing_frame(y)
     seen = np.flatnonzero(np.isfinite(y[:end]))
-    if end is None or len(seen) < 8 or len(y) < end + 4:
+    rebound = np.arange(len(y))[slice(end, None if end is None else end + 6)]
+    rebound = rebound[np.isfinite(y[rebound])]
+    if end is None or len(seen) < 8 or len(rebound) < 4:
         raise InputError(
             "track", "y", "shows no whole fall with a bounce", "Include the release and 4 frames of bounce."
         )
-    rebound = np.arange(end, min(end + 6, len(y)))
-    rebound = rebound[np.isfinite(y[rebound])]
 
     def measure(heights):
         start = (heights[seen[0]], 2 * (y[seen[-1]] - y[seen[0]]) / (t[seen[-1]] - t[seen[0]]) ** 2, 0.0, t[seen[0]])
@@ -226,16 +230,16 @@ def fit_projective(
         up = np.polyfit(t[rebound], heights[rebound], 2)
         grid = np.linspace(t[end - 2], t[end + 1], 600)
         landing = grid[np.abs(_projective(fit, grid) - np.polyval(up, grid)).argmin()]
-        return fit, landing
+        return fit, landing, np.polyval(up, t[rebound])
 
-    fit, landing = measure(y)
+    fit, landing, up = measure(y)
     misfit = y[seen] - _projective(fit, t[seen])
     rng, gravities = np.random.default_rng(seed), []
     for _ in range(draws):
         noisy = y.copy()
         noisy[seen] = _projective(fit, t[seen]) + rng.choice(misfit, len(seen))
-        noisy[rebound] += rng.choice(misfit, len(rebound))
-        drawn, touched = measure(noisy)
+        noisy[rebound] = up + rng.choice(misfit, len(rebound))
+        drawn, touched, _ = measure(noisy)
         gravities.append(2 * (drop + drop_error * rng.standard_normal()) / (touched - drawn[3]) ** 2)
     low, high = np.percentile(gravities, [2.5, 97.5])
     gravity = 2 * drop / (landing - fit[3]) ** 2

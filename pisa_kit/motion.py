@@ -6,7 +6,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pisa_kit.files import InputError
-from pisa_kit.scenes import GRAVITY, Scene
+from pisa_kit.presets import GRAVITY
+from pisa_kit.scenes import Scene
 
 SLOW_FALL = (0.02, 0.25)  # share of gravity: what the base model learns instead of 1
 KINDS = {"hovers": 0.15, "drifts": 0.25, "rises": 0.15, "turns": 0.15, "falls": 0.30}  # verb of the caption: share

@@ -8,11 +8,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
-from PIL import Image
 
 from pisa_kit.clips import Clip
 from pisa_kit.inspection import Inspection
 from pisa_kit.kinematics import track
+from pisa_kit.video import encode_gif
 
 COLOURS = {
     "truth": "black",
@@ -22,12 +22,12 @@ COLOURS = {
     "vanish": "#b03a8c",
 }
 LABELS = {
-    "l2": "L2 (official)",
-    "chamfer_distance": "CD (official)",
-    "iou": "IoU (official)",
-    "fixed_l2": "trajectory L2 [widths]",
-    "fixed_chamfer_distance": "CD [widths]",
-    "fixed_iou": "IoU",
+    "l2": "L2, official",
+    "chamfer_distance": "CD, official",
+    "iou": "IoU, official",
+    "fixed_l2": "L2, fixed [widths]",
+    "fixed_chamfer_distance": "CD, fixed [widths]",
+    "fixed_iou": "IoU, fixed",
     "coverage": "coverage",
     "visibility": "visibility",
     "g_eff": "g_eff [m/s²]",
@@ -59,11 +59,7 @@ def png(figure: Figure, dpi: int = 90) -> bytes:
 def gif(frames: np.ndarray, fps: float, width: int = 320) -> bytes:
     """Frames (T, H, W, 3) uint8 as an endlessly playing GIF, enlarged to `width` pixels."""
     scale = max(1, round(width / frames.shape[2]))
-    images = [Image.fromarray(frame.repeat(scale, 0).repeat(scale, 1)) for frame in frames]
-    buffer = io.BytesIO()
-    durations = [1000 / fps] * (len(images) - 1) + [700]
-    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
-    return buffer.getvalue()
+    return encode_gif(frames.repeat(scale, 1).repeat(scale, 2), fps, "gif")
 
 
 def chronophotograph(frames: np.ndarray, masks: np.ndarray, step: int = 1) -> np.ndarray:
@@ -172,24 +168,18 @@ def against_analytic(analytic: np.ndarray, measured: np.ndarray, label: str, not
     return figure
 
 
-def intervals(
-    summary: pd.DataFrame, metrics: list[str], group: str = "method", published: dict | None = None
-) -> Figure:
+def intervals(summary: pd.DataFrame, metrics: list[str]) -> Figure:
     """Mean and 95 % interval per method, one panel per metric.
 
     Args:
         summary: columns method, metric, mean, low, high, n (as from `evaluate.summarise`); an optional column `split`
             is drawn as open (unseen) and filled (seen) markers.
         metrics: the panels.
-        published: metric to {label: value}, drawn as grey lines.
     """
     figure, axes = plt.subplots(1, len(metrics), figsize=(2.5 * len(metrics), 3.2), squeeze=False)
     methods = list(dict.fromkeys(summary["method"]))
     splits = list(dict.fromkeys(summary["split"])) if "split" in summary else [None]
     for axis, metric in zip(axes[0], metrics, strict=True):
-        for label, value in (published or {}).get(metric, {}).items():
-            axis.axhline(value, color="0.75", linewidth=1)
-            axis.annotate(label, (1, value), xycoords=("axes fraction", "data"), fontsize=6, ha="right", va="bottom")
         for place, split in enumerate(splits):
             rows = summary[summary["metric"] == metric]
             rows = rows if split is None else rows[rows["split"] == split]

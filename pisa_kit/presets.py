@@ -1,10 +1,12 @@
 """Every number of a run, as frozen dataclasses."""
 
-import difflib
 import math
 from dataclasses import asdict, dataclass, field
+from typing import ClassVar
 
-from pisa_kit.files import InputError
+from pisa_kit.files import InputError, check_choice
+
+GRAVITY = 9.81  # m/s^2
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,50 @@ class Video:
 
 
 @dataclass(frozen=True)
+class Training:
+    """Every number of one training run.
+
+    Args:
+        steps: optimizer steps.
+        batch: clips per step, over all processes.
+        learning_rate: after `warmup` steps of linear growth; over the last `decay` share of the steps it falls to 0.
+        clip: largest gradient norm.
+        ema: decay of the average of the weights, which is what is kept.
+        precision: "no" (float32) or "bf16".
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int = 20
+    decay: float = 0.2
+    weight_decay: float = 0.0
+    epsilon: float = 1e-8
+    clip: float = 1.0
+    ema: float = 0.99
+    seed: int = 0
+    precision: str = "no"
+    log_every: int = 10
+    checkpoint_every: int = 100
+
+    MAY_CHANGE: ClassVar[tuple[str, ...]] = ("steps", "decay", "log_every", "checkpoint_every")  # between two calls
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "learning_rate", "clip", "log_every", "checkpoint_every"):
+            if not getattr(self, name) > 0:
+                raise InputError("training", name, f"is {getattr(self, name)}", "Give a number above 0.")
+        if not 0 <= self.ema < 1:
+            raise InputError("training", "ema", f"is {self.ema}", "Give a decay in [0, 1).")
+        check_choice(self.precision, ("no", "bf16", "fp16"), "precision")
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of step number `step`, counted from 0."""
+        up = min(1.0, (step + 1) / max(self.warmup, 1))
+        down = (self.steps - step) / max(self.decay * self.steps, 1)
+        return self.learning_rate * min(up, down, 1.0)
+
+
+@dataclass(frozen=True)
 class Preset:
     """Every number that shapes a run.
 
@@ -92,19 +138,6 @@ PRESETS = {
 }
 
 
-def nearest(name: str, choices, label: str) -> str:
-    """Returns `name` if it is one of `choices`.
-
-    Raises:
-        InputError: it is not; the message suggests the nearest one.
-    """
-    if name in choices:
-        return name
-    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.0)
-    remedy = f"Did you mean {close[0]!r}? Known: {', '.join(choices)}." if close else "There are none to choose from."
-    raise InputError("arguments", label, f"{name!r} is unknown", remedy)
-
-
 def get_preset(name: str) -> Preset:
     """The preset of that name; an unknown name raises InputError that suggests the nearest one."""
-    return PRESETS[nearest(name, PRESETS, "preset")]
+    return PRESETS[check_choice(name, PRESETS, "preset")]

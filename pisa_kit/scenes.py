@@ -7,10 +7,9 @@ from scipy.spatial.transform import Rotation
 
 from pisa_kit import shapes, textures
 from pisa_kit.clips import Camera
-from pisa_kit.files import InputError
-from pisa_kit.presets import Ranges, nearest
+from pisa_kit.files import InputError, check_choice
+from pisa_kit.presets import GRAVITY, Ranges
 
-GRAVITY = 9.81
 SPLITS = ("seen", "unseen")
 COLOURS = {
     "seen": {
@@ -30,7 +29,7 @@ COLOURS = {
 }
 BACKGROUNDS = {
     "seen": ((0.72, 0.62, 0.50), (0.60, 0.62, 0.66), (0.55, 0.60, 0.50), (0.78, 0.76, 0.72)),
-    "unseen": ((0.50, 0.42, 0.38), (0.45, 0.52, 0.62), (0.70, 0.58, 0.60)),
+    "unseen": ((0.50, 0.42, 0.38), (0.45, 0.52, 0.62), (0.62, 0.45, 0.50)),
 }
 FAMILIES = {
     "shapes": {"seen": shapes.SEEN, "unseen": shapes.UNSEEN},
@@ -172,8 +171,8 @@ def sample(seed: int, ranges: Ranges | None = None, objects: str = "seen", backg
         InputError: unknown split, or ranges in which no drop is in view.
     """
     ranges = ranges or Ranges()
-    nearest(objects, SPLITS, "objects")
-    nearest(backgrounds, SPLITS, "backgrounds")
+    check_choice(objects, SPLITS, "objects")
+    check_choice(backgrounds, SPLITS, "backgrounds")
     rng = np.random.default_rng([seed, SPLITS.index(objects), SPLITS.index(backgrounds)])
     for _ in range(500):
         scene = _draw(rng, ranges, objects, backgrounds, seed)

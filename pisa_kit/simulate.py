@@ -74,10 +74,10 @@ def run_physics(model, scene: Scene, frames: int, fps: float) -> dict[str, np.nd
     qpos, velocities, contacts, touching = [], [], [], False
     for frame in range(frames):
         for _ in range(substeps if frame else 0):
+            speed = np.linalg.norm(data.qvel[-6:-3])
             mujoco.mj_step(model, data)
             depth = _penetration(model, data, dropped_body)
             if depth is not None and not touching:
-                speed = np.linalg.norm(data.qvel[-6:-3])
                 # contacts belong to the state before this step, the touch to the moment the overlap began
                 contacts.append(data.time - step - min(depth / max(speed, 1e-6), step))
             touching = depth is not None
@@ -85,9 +85,12 @@ def run_physics(model, scene: Scene, frames: int, fps: float) -> dict[str, np.nd
         velocity = data.qvel.reshape(count, 6).copy()
         velocity[-1, 2] -= 0 if contacts else half_kick
         velocities.append(velocity)
+    poses, velocities = np.array(qpos).reshape(frames, count, 7), np.array(velocities)
+    turned = _rotations(poses[..., 3:]) @ velocities[..., 3:, None]  # MuJoCo gives angular velocity in body axes
+    velocities[..., 3:] = turned[..., 0]
     return {
-        "poses": np.array(qpos).reshape(frames, count, 7),
-        "velocities": np.array(velocities),
+        "poses": poses,
+        "velocities": velocities,
         "contacts": np.array(contacts, float),
     }
 

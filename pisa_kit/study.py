@@ -1,6 +1,7 @@
 """Where a study's artefacts live, and the notebooks run in order with papermill."""
 
 import hashlib
+import inspect
 import json
 import re
 import shutil
@@ -16,10 +17,10 @@ from tqdm.auto import tqdm
 
 from pisa_kit import references
 from pisa_kit.clips import Clip
-from pisa_kit.dataset import Recipe, read_dataset, write_dataset
-from pisa_kit.files import InputError, read_json, write_json
+from pisa_kit.dataset import Recipe, read_dataset, simulator_version, write_dataset
+from pisa_kit.files import InputError, atomic_path, read_json, write_json
 from pisa_kit.layouts import read_clip, write_clip
-from pisa_kit.presets import Preset, Video, get_preset
+from pisa_kit.presets import Preset, get_preset
 from pisa_kit.scenes import Scene
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,27 +43,28 @@ class Run:
         recipe = Recipe(
             preset.test_clips, preset.test_seed + offset, split, split, video=preset.video, ranges=preset.ranges
         )
-        return read_dataset(write_dataset(self.folder / "data" / f"held_out_{split}", recipe))
+        return read_dataset(write_dataset(self.folder / "data" / f"held_out_{split}_{recipe.key}", recipe, WORKERS))
 
-    def reference(self, method: str, split: str, seed: int) -> list[Clip]:
-        """Videos of one reference predictor (see `references.REFERENCES`) for the held-out drops, made once and kept.
+    def reference(self, method: str, truths: list[Clip], seed: int) -> list[Clip]:
+        """Videos of one reference predictor (see `references.REFERENCES`) for each true clip, made once and kept.
 
         Like any generator's output they come as frames alone: masks have to be tracked (`masks.track_clips`).
         """
-        truths = self.held_out(split)
-        folder = self.folder / "videos" / method.replace(" ", "_") / f"{split}_seed{seed}"
+        source = "".join([*(json.dumps(truth.info["scene"]) for truth in truths), inspect.getsource(references)])
+        key = hashlib.sha256(f"{source} {self.preset.ranges} {simulator_version()}".encode()).hexdigest()[:8]
+        folder = self.folder / "videos" / method.replace(" ", "_") / f"seed{seed}_{key}"
         paths = [folder / f"{truth.name}.npz" for truth in truths]
         missing = [(truth, path) for truth, path in zip(truths, paths, strict=True) if not path.exists()]
-        jobs = (delayed(_film_reference)(method, truth, seed, self.preset.video, path) for truth, path in missing)
+        jobs = (delayed(_film_reference)(method, truth, seed, self.preset, path) for truth, path in missing)
         films = Parallel(n_jobs=WORKERS, return_as="generator")(jobs)
-        list(tqdm(films, total=len(missing), desc=f"{method} ({split})", unit="clip", disable=not missing))
+        list(tqdm(films, total=len(missing), desc=method, unit="clip", disable=not missing))
         return [read_clip(path) for path in paths]
 
     def save_figure(self, figure, name: str):
         """Writes the figure as figures/<name>.png and returns it, so that the notebook shows it too."""
         path = self.folder / "figures" / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=110)
         return figure
 
     def save_results(self, notebook: str, results: dict) -> Path:
@@ -76,9 +78,9 @@ class Run:
         return read_json(self.folder / "results" / f"{notebook}.json")
 
 
-def _film_reference(method: str, truth: Clip, seed: int, video: Video, path: Path):
+def _film_reference(method: str, truth: Clip, seed: int, preset: Preset, path: Path):
     scene = Scene.from_dict(truth.info["scene"], truth.name)
-    clip = references.REFERENCES[method](scene, seed, **asdict(video))
+    clip = references.REFERENCES[method](scene, seed, preset.ranges, **asdict(preset.video))
     frames_only = Clip(clip.frames, clip.fps, caption=clip.caption, name=truth.name, info={"method": method})
     write_clip(frames_only, path)
 
@@ -117,7 +119,7 @@ def run_study(
         preset: a name in `presets.PRESETS`.
         runs: folder for artefacts.
         only: run only notebooks whose name starts with this, e.g. "01".
-        fresh: run again what is finished.
+        fresh: forget finished notebooks, simulated clips and videos, and start anew.
         say: receives the progress lines.
 
     Raises:
@@ -129,6 +131,9 @@ def run_study(
     if not chosen:
         known = ", ".join(path.stem for path in notebooks())
         raise InputError("arguments", "only", f"{only!r} matches no notebook", f"Choose the start of one of: {known}.")
+    if fresh:
+        for name in ("data", "videos"):
+            shutil.rmtree(run.folder / name, ignore_errors=True)
     for number, path in enumerate(chosen, start=1):
         where = f"[{number}/{len(chosen)}] {path.stem}"
         key = _fingerprint(path, run.preset)
@@ -143,9 +148,11 @@ def run_study(
 
 
 def _fingerprint(path: Path, preset: Preset) -> str:
-    """Changes with the notebook's code and the preset's numbers."""
-    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-    return hashlib.sha256(json.dumps([cells, asdict(preset)]).encode()).hexdigest()[:16]
+    """Changes with the notebook's code, the preset's numbers and the package's code."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    package = [source.read_text(encoding="utf-8") for source in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(json.dumps([code, asdict(preset), package]).encode()).hexdigest()[:16]
 
 
 def _finished(run: Run, notebook: str) -> str | None:
@@ -179,7 +186,7 @@ def _record(run: Run, notebook: str, fingerprint: str, seconds: float):
     collected[notebook] = entry | {"results": run.results(notebook)}
     write_json(path, dict(sorted(collected.items())))
     if run.preset.name == "full":
-        FIGURES.mkdir(exist_ok=True)
-        shutil.copy(path, FIGURES / "results.json")
-        for figure in (run.folder / "figures").glob("*.png"):
-            shutil.copy(figure, FIGURES)
+        for figure in sorted((run.folder / "figures").glob(f"{notebook[:2]}_*.png")):
+            with atomic_path(FIGURES / figure.name) as temporary:
+                shutil.copyfile(figure, temporary)
+        write_json(FIGURES / "results.json", read_json(path))

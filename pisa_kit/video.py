@@ -133,22 +133,26 @@ def write_mp4(path, frames: np.ndarray, fps: float) -> None:
 
 
 def write_gif(path, frames: np.ndarray, fps: float) -> None:
-    """Writes frames (T, H, W, 3) uint8 as a looping gif, 256 colours per frame.
+    """Writes frames (T, H, W, 3) uint8 as a looping gif, see `encode_gif`."""
+    data = encode_gif(frames, fps, path)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def encode_gif(frames: np.ndarray, fps: float, label) -> bytes:
+    """Frames (T, H, W, 3) uint8 as a looping gif, 256 colours per frame.
 
     Frames are written one by one because Pillow's own writer merges frames that look the same,
     and a frozen clip would come back with a single frame. Browsers slow down above 50 fps.
     """
-    durations = _gif_durations(len(frames), check_fps(fps, path))
+    durations = _gif_durations(len(frames), check_fps(fps, label))
     if durations.min() < 10:
-        raise InputError(path, "fps", f"is {fps:g}; a gif's shortest frame lasts 10 ms", "Write at most 100 fps.")
+        raise InputError(label, "fps", f"is {fps:g}; a gif's shortest frame lasts 10 ms", "Write at most 100 fps.")
     images = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames]
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        for part in GifImagePlugin.getheader(images[0], info={"loop": 0})[0]:
-            file.write(part)
-        for image, duration in zip(images, durations.tolist(), strict=True):
-            for part in GifImagePlugin.getdata(image, duration=duration, include_color_table=True):
-                file.write(part)
-        file.write(b";")
+    parts = list(GifImagePlugin.getheader(images[0], info={"loop": 0})[0])
+    for image, duration in zip(images, durations.tolist(), strict=True):
+        parts += GifImagePlugin.getdata(image, duration=duration, include_color_table=True)
+    return b"".join([*parts, b";"])
 
 
 def read_image(file, name: str) -> np.ndarray:

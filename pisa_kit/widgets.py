@@ -1,12 +1,14 @@
 """Thin widgets over plain functions: the notebooks call the same functions once without them."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import ipywidgets as widgets
 
 from pisa_kit import plotting
 from pisa_kit.clips import Clip
-from pisa_kit.inspection import inspect_pair
+from pisa_kit.files import InputError
+from pisa_kit.inspection import Inspection, inspect_pair
 
 
 def inspect(truths, predictions) -> widgets.VBox:
@@ -22,6 +24,10 @@ def inspect(truths, predictions) -> widgets.VBox:
     truths = [truths] if isinstance(truths, Clip) else list(truths)
     methods = predictions if isinstance(predictions, dict) else {"prediction": predictions}
     methods = {name: [clips] if isinstance(clips, Clip) else list(clips) for name, clips in methods.items()}
+    for name, clips in methods.items():
+        if len(clips) != len(truths):
+            problem = f"has {len(clips)} clips for {len(truths)} truths"
+            raise InputError("inspect", name, problem, "Give one prediction per truth, in the same order.")
     names = [f"{index}: {clip.caption or clip.name}" for index, clip in enumerate(truths)]
     clip = widgets.Dropdown(options=list(zip(names, range(len(names)), strict=True)), description="clip")
     method = widgets.Dropdown(options=list(methods), description="method")
@@ -29,15 +35,18 @@ def inspect(truths, predictions) -> widgets.VBox:
     play = widgets.Play(min=0, max=frame.max, interval=200)
     widgets.jslink((play, "value"), (frame, "value"))
     picture = widgets.Image(format="png")
-    drawn: dict[tuple, bytes] = {}
+
+    @lru_cache(maxsize=64)
+    def view(index: int, name: str) -> Inspection:
+        return inspect_pair(truths[index], methods[name][index], name)
+
+    @lru_cache(maxsize=256)
+    def draw(index: int, name: str, number: int) -> bytes:
+        return plotting.png(plotting.inspector(view(index, name), number))
 
     def show(_=None):
-        view = inspect_pair(truths[clip.value], methods[method.value][clip.value], method.value)
-        frame.max = play.max = len(view.time) - 1
-        key = (clip.value, method.value, frame.value)
-        if key not in drawn:
-            drawn[key] = plotting.png(plotting.inspector(view, frame.value))
-        picture.value = drawn[key]
+        frame.max = play.max = len(view(clip.value, method.value).time) - 1
+        picture.value = draw(clip.value, method.value, frame.value)
 
     for control in (clip, method, frame):
         control.observe(show, "value")
@@ -54,7 +63,7 @@ def playground(drop: Callable[..., Clip], **ranges: tuple[float, float, float]) 
     """
     sliders = {
         name: widgets.FloatSlider(
-            value=start, min=low, max=high, step=(high - low) / 40, description=name, continuous_update=False
+            value=start, min=low, max=high, step=0.01 if high < 10 else 0.1, description=name, continuous_update=False
         )
         for name, (low, high, start) in ranges.items()
     }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pisa_kit import dataset
+from pisa_kit.clips import resample
 from pisa_kit.dataset import Recipe, read_dataset, write_dataset
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.presets import PRESETS, Preset, Video, get_preset
@@ -62,6 +63,46 @@ def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
     write_dataset(tmp_path, RECIPE, workers=1)
     with pytest.raises(InputError, match=r"manifest.json: seed: differ .* Choose another folder"):
         write_dataset(tmp_path, Recipe(count=4, seed=9, video=RECIPE.video), workers=1)
+
+
+def test_another_programs_manifest_is_refused(tmp_path):
+    write_json(tmp_path / "manifest.json", {"name": "something else"})
+    with pytest.raises(InputError, match="not a manifest of ours"):
+        write_dataset(tmp_path, RECIPE, workers=1)
+
+
+def test_clips_of_another_simulator_are_not_mixed_in(tmp_path, monkeypatch):
+    write_dataset(tmp_path, RECIPE, workers=1)
+    key = RECIPE.key
+    monkeypatch.setattr(dataset, "simulator_version", lambda: "other")
+    with pytest.raises(InputError, match="simulator: differ"):
+        write_dataset(tmp_path, RECIPE, workers=1)
+    assert RECIPE.key != key
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda folder: Recipe(count=1, seed=-1), "seed: is -1"),
+        (lambda folder: Recipe(count=1, layout="real"), "layout: 'real' is unknown"),
+        (lambda folder: write_dataset(folder, RECIPE, workers=0), "workers: is 0"),
+    ],
+)
+def test_bad_requests_write_nothing(tmp_path, call, message):
+    with pytest.raises(InputError, match=message):
+        call(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_resampling_keeps_time():
+    clip = RECIPE.clip(0)
+    half = resample(clip, 8)
+    np.testing.assert_array_equal(half.frames, clip.frames[::2])
+    np.testing.assert_allclose(half.times, clip.times[::2])
+    assert resample(clip, 16) is clip
+    np.testing.assert_array_equal(resample(clip, 48).frames[[0, 3, 6]], clip.frames[[0, 1, 2]])
+    with pytest.raises(InputError, match="5 at 16 fps give 3 at 8 fps, not 9"):
+        resample(clip, 8, frames=9)
 
 
 def test_unwritable_output_is_named(tmp_path):

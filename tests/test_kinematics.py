@@ -5,6 +5,8 @@ import pytest
 
 from pisa_kit import kinematics
 from pisa_kit.files import InputError
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
 
 FPS = 16
 
@@ -48,6 +50,12 @@ def test_a_lost_object_is_not_measured():
     y, _ = falling(150.0, drop=20.0)
     y[3] = np.nan
     assert kinematics.fit_free_fall(y, FPS, 20.0).acceleration == pytest.approx(150, rel=1e-6)
+
+
+def test_another_resolution_is_refused_not_mismeasured():
+    truth = simulate(sample(0), 32, 5)
+    with pytest.raises(InputError, match="masks: has 64x64 px, the truth 32x32"):
+        kinematics.describe(np.zeros((5, 64, 64), bool), 16, truth)
 
 
 def test_slow_gravity_scales_g_eff():

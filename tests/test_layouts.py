@@ -13,13 +13,13 @@ import pytest
 
 from pisa_kit import clip_folders, files
 from pisa_kit.clips import Camera, Clip
-from pisa_kit.files import InputError
+from pisa_kit.files import DATA, InputError
 from pisa_kit.folders import NamedBytes
 from pisa_kit.footage import import_video, to_square
 from pisa_kit.layouts import LAYOUTS, dropped_index, find_clips, read_clip, read_masks, write_clip
 from pisa_kit.video import read_video, write_gif, write_mp4
 
-FOOTAGE = Path(__file__).parents[2] / "shared" / "footage" / "balldrop_120fps.mp4"
+FOOTAGE = DATA / "balldrop_120fps.mp4"
 POINTS = [{"positive": [[20.0, 30.0]], "negative": []}, {"positive": [[10.0, 4.0]], "negative": [[8.0, 1.0]]}]
 
 
@@ -455,7 +455,6 @@ def test_import_video_refuses(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["phone.mp4"]
 
 
-@pytest.mark.skipif(not FOOTAGE.exists(), reason="the real footage is not beside this checkout")
 def test_import_footage_follows_its_rotation_tag():
     clip = import_video(FOOTAGE, None, 120, (28, 74), start=118, end=120)
     assert clip.frames.shape == (2, 1716, 172, 3) and clip.info["source"]["rotate"] == 90

@@ -1,16 +1,14 @@
 """The background tracker on drawn clips, where the truth is known, and on the real footage."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from pisa_kit.camera_drift import camera_drift, shift
-from pisa_kit.files import InputError
+from pisa_kit.files import DATA, InputError
 from pisa_kit.masks import track_background
 from pisa_kit.video import read_video
 
-FOOTAGE = Path(__file__).parents[2] / "shared" / "footage" / "balldrop_120fps.mp4"
+FOOTAGE = DATA / "balldrop_120fps.mp4"
 SIZE, COUNT, RADIUS, FLOOR = 64, 17, 6, 54
 START = (30, 10)
 
@@ -142,7 +140,6 @@ def test_refuses(frames, start, field):
     assert caught.value.field == field and caught.value.remedy
 
 
-@pytest.mark.skipif(not FOOTAGE.exists(), reason="the real footage is not beside this checkout")
 def test_real_ball_is_found_through_its_fall():
     frames = np.rot90(read_video(FOOTAGE, 118, 203)[0], -1, axes=(1, 2))
     track = track_background(np.ascontiguousarray(frames), (28, 74))

@@ -44,6 +44,13 @@ def test_numbers(smoke):
     assert results["00_watch_stuff_drop"]["g_eff_median"] == pytest.approx(9.81, rel=0.02)
     baseline = results["01_baseline_evaluation"]
     assert baseline["phone_gravity"]["value"] == pytest.approx(9.81, rel=0.10)
+    assert baseline["scored"] == baseline["pairs"] > 0
+    mean = {(row["method"], row["split"], row["metric"]): row["mean"] for row in baseline["summary"]}
+    for split in ("seen", "unseen"):
+        assert mean["ideal", split, "l2"] < mean["slow gravity", split, "l2"] < mean["frozen", split, "l2"]
+        assert mean["vanish", split, "l2"] < mean["frozen", split, "l2"]
+        assert mean["vanish", split, "fixed_l2"] > mean["frozen", split, "fixed_l2"]
+    baseline["g_eff_median"] = {row["method"]: row["median"] for row in baseline["g_eff"] if row["split"] == "unseen"}
     assert baseline["g_eff_median"]["slow gravity"] == pytest.approx(0.18 * 9.81, rel=0.1)
     assert baseline["g_eff_median"]["frozen"] == pytest.approx(0, abs=0.1)
 

@@ -9,6 +9,7 @@ import pytest
 from pisa_kit import plotting
 from pisa_kit.clips import Clip
 from pisa_kit.inspection import inspect_pair
+from pisa_kit.presets import Ranges
 from pisa_kit.references import REFERENCES
 from pisa_kit.scenes import sample
 from pisa_kit.simulate import simulate
@@ -24,7 +25,7 @@ def truth() -> Clip:
 
 @pytest.fixture(scope="module")
 def methods(truth) -> dict[str, Clip]:
-    return {name: make(sample(1), 0, **VIDEO) for name, make in REFERENCES.items()}
+    return {name: make(sample(1), 0, Ranges(), **VIDEO) for name, make in REFERENCES.items()}
 
 
 def controls(box) -> dict:

@@ -1,0 +1,106 @@
+"""Builds the embedded model from nothing: its corpora from the simulator, then one training stage after the other."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from pisa_kit.autoencoder import Reconstruction, make_autoencoder, object_weight, reconstruction_loss
+from pisa_kit.files import read_npz, write_npz
+from pisa_kit.motion import sample_motion
+from pisa_kit.presets import Ranges, Training, Video
+from pisa_kit.scenes import Scene, sample
+from pisa_kit.simulate import simulate
+from pisa_kit.training import train
+
+CORPUS_SEED = 1_000_000  # scene seeds of the corpora; PSFT's count up from 0, held-out ones from 10,000,000
+SHARD = 100  # clips per file
+VIDEO = Video()
+AUTOENCODER = Training(
+    steps=6000, batch=8, learning_rate=6e-4, warmup=100, decay=0.25, ema=0.999, log_every=20, checkpoint_every=100
+)
+
+
+def recolour(scene: Scene, seed: int) -> Scene:
+    """The scene with every colour drawn anew from all colours, so that the codec is not tied to a palette."""
+    rng = np.random.default_rng([seed, 3])
+    colour = lambda: tuple(map(float, rng.uniform(0.05, 0.95, 3)))  # noqa: E731
+    things = tuple(replace(thing, rgb=colour()) for thing in scene.things)
+    return replace(
+        scene, things=things, floor=replace(scene.floor, rgb=colour()), wall=replace(scene.wall, rgb=colour())
+    )
+
+
+def corpus(folder, count: int, drops: float, any_colour: float, workers: int = 2) -> Path:
+    """Simulates a corpus of seen shapes and textures in files of `SHARD` clips; finished files are kept.
+
+    Args:
+        count: clips, rounded up to whole files.
+        drops: share of real drops; the others show generic motion (`motion.sample_motion`).
+        any_colour: share of scenes with colours from the whole range instead of the seen palette.
+    """
+    folder = Path(folder)
+    jobs = (delayed(_write_shard)(folder, index, drops, any_colour) for index in range(-(-count // SHARD)))
+    shards = Parallel(n_jobs=workers, return_as="generator")(jobs)
+    list(tqdm(shards, total=-(-count // SHARD), desc=f"simulating {folder.name}", unit=f"{SHARD} clips"))
+    return folder
+
+
+def _write_shard(folder: Path, shard: int, drops: float, any_colour: float):
+    path = folder / f"{shard:04d}.npz"
+    if path.exists():
+        return
+    clips = [_clip(CORPUS_SEED + shard * SHARD + index, drops, any_colour) for index in range(SHARD)]
+    captions = np.frombuffer("\n".join(clip.caption for clip in clips).encode(), np.uint8)
+    frames, masks = np.stack([clip.frames for clip in clips]), np.stack([clip.dropped for clip in clips])
+    write_npz(path, frames=frames, masks=np.packbits(masks, axis=-1), captions=captions)
+
+
+def _clip(seed: int, drops: float, any_colour: float):
+    rng = np.random.default_rng([seed, 4])
+    scene = sample(seed, Ranges())
+    if rng.random() < any_colour:
+        scene = recolour(scene, seed)
+    motion = None if rng.random() < drops else sample_motion(scene, seed, (VIDEO.frames - 1) / VIDEO.fps)
+    return simulate(scene, VIDEO.size, VIDEO.frames, VIDEO.fps, motion=motion)
+
+
+def read_corpus(folder) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Frames (N, T, H, W, 3) uint8, masks (N, T, H, W) bool and captions of a corpus."""
+    shards = [read_npz(path) for path in sorted(Path(folder).glob("[0-9]*.npz"))]
+    frames = np.concatenate([shard["frames"] for shard in shards])
+    masks = np.concatenate([np.unpackbits(shard["masks"], axis=-1).astype(bool) for shard in shards])
+    captions = [line for shard in shards for line in shard["captions"].tobytes().decode().split("\n")]
+    return frames, masks, captions
+
+
+def to_video(frames: np.ndarray) -> torch.Tensor:
+    """(B, T, H, W, 3) uint8 to (B, 3, T, H, W) float in [-1, 1]."""
+    return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+
+
+def pretrain_autoencoder(folder, clips: int = 4000, settings: Training = AUTOENCODER):
+    """Trains the autoencoder on drops and generic motion in all colours; continues after an interruption.
+
+    Args:
+        folder: receives corpus/, the training log and checkpoint, and vae/ in diffusers' format.
+    """
+    folder = Path(folder)
+    frames, masks, _ = read_corpus(corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5))
+
+    def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([settings.seed, step])
+        chosen = rng.choice(len(frames), settings.batch, replace=False)[process::processes]
+        video, weight = to_video(frames[chosen]), object_weight(torch.from_numpy(masks[chosen]))
+        flipped = rng.random(settings.batch)[process::processes] < 0.5
+        for array in (video, weight):
+            array[flipped] = array[flipped].flip(-1)
+        return {"video": video, "weight": weight}
+
+    model = Reconstruction(make_autoencoder(settings.seed))
+    train(model, reconstruction_loss, batch, settings, folder / "autoencoder", label="autoencoder")
+    model.autoencoder.save_pretrained(folder / "vae")
+    return model.autoencoder

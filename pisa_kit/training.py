@@ -1,0 +1,192 @@
+"""ONE training loop: pre-training, PSFT and ORO hand it different loss functions.
+
+Everything random depends on (seed, step, process) alone, so that a run that was killed continues to the same weights.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from tqdm.auto import tqdm
+
+from pisa_kit.files import InputError, atomic_path, write_json
+from pisa_kit.presets import Training
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message names the step and the reason, the last checkpoint is intact."""
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[nn.Module, object, torch.Generator], dict[str, torch.Tensor]],
+    batch: Callable[[int, int, int], object],
+    settings: Training,
+    folder,
+    label: str = "training",
+) -> nn.Module:
+    """Trains the parameters of `model` that require gradients; continues from `folder`'s checkpoint if there is one.
+
+    Args:
+        model: trained in place.
+        loss: (model, batch, generator) to named scalar terms in raw units; the term "loss" is minimised.
+        batch: (step, process, processes) to this process's share of the batch of that step.
+        settings: every number of the run.
+        folder: receives settings.json, log.jsonl (a line per `log_every` steps) and checkpoint.safetensors.
+
+    Returns:
+        The model with the averaged (EMA) weights.
+
+    Raises:
+        TrainingError: a loss or gradient that is not finite.
+        InputError: a checkpoint of another model or of other settings, or a folder that cannot be written.
+    """
+    folder = Path(folder)
+    accelerator = Accelerator(mixed_precision=settings.precision)
+    # 1. what is trained, and how
+    optimizer = torch.optim.AdamW(
+        trainable(model), lr=settings.learning_rate, weight_decay=settings.weight_decay, eps=settings.epsilon
+    )
+    average = EMAModel(trainable(model), decay=settings.ema)
+    # 2. where it left off
+    start = load_checkpoint(folder / "checkpoint.safetensors", model, optimizer, average, settings)
+    average.to(accelerator.device)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    if accelerator.is_main_process:
+        write_json(folder / "settings.json", asdict(settings))
+        _forget_after(folder / "log.jsonl", start)
+    # 3. the loop
+    bar = tqdm(
+        range(start, settings.steps),
+        initial=start,
+        total=settings.steps,
+        desc=label,
+        unit="step",
+        disable=not accelerator.is_main_process,
+    )
+    wrapped.train()
+    for step in bar:
+        began = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate_at(step)
+        generator = seeded(settings.seed, step, accelerator.process_index)
+        share = batch(step, accelerator.process_index, accelerator.num_processes)
+        with accelerator.autocast():
+            terms = loss(wrapped, share, generator)
+        accelerator.backward(terms["loss"])
+        norm = accelerator.clip_grad_norm_(trainable(model), settings.clip)
+        _check_finite(terms, norm, step, label)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.step(trainable(model))
+        # 4. what is remembered
+        done = step + 1
+        if accelerator.is_main_process:
+            if done % settings.log_every == 0 or done == settings.steps:
+                line = {name: float(term.detach()) for name, term in terms.items()}
+                line |= {"step": done, "gradient": float(norm), "lr": settings.learning_rate_at(step)}
+                _append(folder / "log.jsonl", line | {"seconds": round(time.perf_counter() - began, 4)})
+                bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
+            if done % settings.checkpoint_every == 0 or done == settings.steps:
+                save_checkpoint(folder / "checkpoint.safetensors", done, model, optimizer.optimizer, average, settings)
+        if done % settings.checkpoint_every == 0:
+            accelerator.wait_for_everyone()
+    average.copy_to(trainable(model))
+    return model.eval()
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that require gradients, in a fixed order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """A CPU generator whose stream depends on `numbers` alone."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 1_000_003 + number + 1) % 2**63
+    return torch.Generator().manual_seed(seed)
+
+
+def _check_finite(terms: dict[str, torch.Tensor], norm: torch.Tensor, step: int, label: str):
+    bad = [name for name, term in terms.items() if not torch.isfinite(term).all()]
+    bad += [] if torch.isfinite(norm) else ["gradient"]
+    if bad:
+        values = ", ".join(f"{name} = {float(term.detach()):.4g}" for name, term in terms.items())
+        remedy = "Look at this batch, or lower the learning rate; the last checkpoint is intact."
+        raise TrainingError(f"{label}: step {step}: {', '.join(bad)} is not finite ({values}). {remedy}")
+
+
+def _forget_after(path: Path, step: int):
+    """Drops the log's lines of steps that a killed run did after its last checkpoint: they are done again."""
+    if path.exists():
+        kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept))
+
+
+def _append(path: Path, line: dict):
+    with open(path, "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+# --- checkpoints -------------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(path, step: int, model: nn.Module, optimizer, average: EMAModel, settings: Training):
+    """Writes weights, their average and the optimizer's moments as one safetensors file, whole or not at all."""
+    tensors = {f"weight.{index}": parameter.detach() for index, parameter in enumerate(trainable(model))}
+    tensors |= {f"average.{index}": shadow for index, shadow in enumerate(average.shadow_params)}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    about = {"step": str(step), "settings": json.dumps(asdict(settings))}
+    with atomic_path(path) as temporary:
+        try:
+            safetensors.torch.save_file(tensors, temporary, metadata=about)
+        except (OSError, SafetensorError) as error:
+            remedy = "Free some space; the earlier checkpoint is intact."
+            raise InputError(path, "checkpoint", f"cannot be written ({error})", remedy) from error
+
+
+def load_checkpoint(path, model: nn.Module, optimizer, average: EMAModel, settings: Training) -> int:
+    """Restores what `save_checkpoint` wrote; returns the number of steps done, 0 without a checkpoint.
+
+    Raises:
+        InputError: damaged, of another model, or made with other settings (more `steps` are allowed).
+    """
+    path = Path(path)
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise InputError(path, "checkpoint", f"is damaged ({error})", "Delete it to start anew.") from error
+    made, wanted = json.loads(about["settings"]), json.loads(json.dumps(asdict(settings)))
+    differs = [name for name in wanted if name not in Training.MAY_CHANGE and made.get(name) != wanted[name]]
+    if differs:
+        problem = f"{', '.join(differs)} differ from the run's"
+        raise InputError(path, "settings", problem, "Use another folder, or the original settings.")
+    parameters = trainable(model)
+    shapes = [tuple(tensors[f"weight.{i}"].shape) if f"weight.{i}" in tensors else None for i in range(len(parameters))]
+    if shapes != [tuple(parameter.shape) for parameter in parameters] or f"weight.{len(parameters)}" in tensors:
+        raise InputError(path, "weights", "belong to another model", "Use another folder, or the original model.")
+    state = {}
+    with torch.no_grad():
+        for index, parameter in enumerate(parameters):
+            parameter.copy_(tensors[f"weight.{index}"])
+            average.shadow_params[index].copy_(tensors[f"average.{index}"])
+            prefix = f"optimizer.{index}."
+            state[index] = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    average.optimization_step = int(about["step"])
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(about["step"])

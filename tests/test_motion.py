@@ -1,0 +1,41 @@
+"""Generic motion: stays in view, follows its formula, and never is a real fall."""
+
+import numpy as np
+import pytest
+
+from pisa_kit.kinematics import g_eff, track
+from pisa_kit.motion import KINDS, SLOW_FALL, Motion, sample_motion
+from pisa_kit.presets import GRAVITY
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
+
+DRAWN = [(sample(seed), sample_motion(sample(seed), 0, 1.0)) for seed in range(60)]
+
+
+def test_every_kind_occurs_and_the_same_seed_gives_the_same_motion():
+    assert {motion.verb for _, motion in DRAWN} == set(KINDS)
+    assert sample_motion(sample(5), 0, 1.0) == DRAWN[5][1] != sample_motion(sample(5), 1, 1.0)
+
+
+def test_the_object_stays_in_view_and_falls_too_slowly():
+    for scene, motion in DRAWN:
+        assert motion.stays_in_view(scene, 1.0)
+        assert motion.acceleration[2] >= -SLOW_FALL[1] * GRAVITY - 1e-9
+    assert not Motion("rises", (0.0, 0.0, 9.0), (0.0,) * 3, (0.0,) * 3).stays_in_view(sample(0), 1.0)
+
+
+def test_films_follow_the_formula():
+    scene = sample(2)
+    motion = Motion("falls", (0.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 0.0, 2.0))
+    clip = simulate(scene, 64, 9, 16, motion=motion)
+    np.testing.assert_allclose(clip.poses[0, -1, 2] - clip.poses[:, -1, 2], clip.times**2 / 2, atol=1e-12)
+    np.testing.assert_allclose(clip.velocities[4, -1], [0, 0, -clip.times[4], 0, 0, 2.0], atol=1e-12)
+    y = track(clip.dropped)[:, 1]
+    assert g_eff(y, 16, scene.distance / clip.camera.focal) == pytest.approx(1.0, abs=0.25)
+    assert clip.caption == scene.caption and len(clip.contacts) == 0
+
+
+def test_the_caption_says_what_happens():
+    scene = sample(2)
+    clip = simulate(scene, 32, 3, 16, motion=Motion("rises", (0.0, 0.0, 0.2), (0.0,) * 3, (0.0,) * 3))
+    assert clip.caption == scene.caption.replace("falls", "rises") and "rises" in clip.caption
