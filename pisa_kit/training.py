@@ -50,7 +50,8 @@ def train(
         InputError: a checkpoint of another model or of other settings, or a folder that cannot be written.
     """
     folder = Path(folder)
-    accelerator = Accelerator(mixed_precision=settings.precision)
+    no_gpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    accelerator = Accelerator(mixed_precision=settings.precision, cpu=no_gpu)  # without cpu=True no processes on CPUs
     # 1. what is trained, and how
     optimizer = torch.optim.AdamW(
         trainable(model), lr=settings.learning_rate, weight_decay=settings.weight_decay, eps=settings.epsilon

@@ -1,0 +1,80 @@
+"""The embedded model: a tiny image-to-video pipeline with the anatomy and the file format of Wan2.2-TI2V.
+
+It is a designed stand-in, small enough for two CPU cores; swapping in the real thing is one argument, because both are
+`WanImageToVideoPipeline`s that `from_pretrained(path)` loads (`expand_timesteps`: the first latent frame is clean).
+"""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanTransformer3DModel
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+from pisa_kit import motion
+from pisa_kit.autoencoder import CHANNELS, make_autoencoder
+from pisa_kit.scenes import COLOURS, FAMILIES, SPLITS
+
+TEXT_WIDTH = 64
+WORDS = ("a", "an", "the", "video", "of", "object", "dropping", "ball", ".", "-")
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer over every word the captions can hold."""
+    colours = [colour for split in SPLITS for colour in COLOURS[split]]
+    shapes = [part for split in SPLITS for shape in FAMILIES["shapes"][split] for part in shape.split("_")]
+    words = ["<pad>", "</s>", "<unk>", *dict.fromkeys([*WORDS, *colours, *shapes, *motion.KINDS])]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
+    )
+
+
+def make_text_encoder(vocabulary: int, seed: int = 0) -> UMT5EncoderModel:
+    """A two-layer UMT5 encoder, 64 wide."""
+    torch.manual_seed(seed)
+    config = UMT5Config(
+        vocab_size=vocabulary, d_model=TEXT_WIDTH, d_kv=16, d_ff=128, num_layers=2, num_heads=4, dropout_rate=0.0
+    )
+    return UMT5EncoderModel(config)
+
+
+def make_transformer(seed: int = 0) -> WanTransformer3DModel:
+    """A six-layer Wan transformer, 192 wide, 4 M parameters; 2x2 latents of one latent frame make a token."""
+    torch.manual_seed(seed)
+    return WanTransformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=4,
+        attention_head_dim=48,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        text_dim=TEXT_WIDTH,
+        freq_dim=256,
+        ffn_dim=768,
+        num_layers=6,
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=32,
+    )
+
+
+def assemble(
+    autoencoder: AutoencoderKLWan | None = None, transformer: WanTransformer3DModel | None = None, seed: int = 0
+) -> WanImageToVideoPipeline:
+    """The pipeline from its parts; a part that is not given starts untrained."""
+    tokenizer = make_tokenizer()
+    return WanImageToVideoPipeline(
+        tokenizer=tokenizer,
+        text_encoder=make_text_encoder(len(tokenizer), seed).eval(),
+        vae=(autoencoder or make_autoencoder(seed)).eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        transformer=(transformer or make_transformer(seed)).eval(),
+        expand_timesteps=True,
+    )
+
+
+def load(path) -> WanImageToVideoPipeline:
+    """A pipeline in diffusers' directory format, safetensors only."""
+    return WanImageToVideoPipeline.from_pretrained(Path(path), use_safetensors=True)

@@ -1,0 +1,92 @@
+"""The embedded model's parts: stock classes, stock format, and an autoencoder loss that measures what it says."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import WanImageToVideoPipeline
+from PIL import Image
+
+from pisa_kit import autoencoder as codec
+from pisa_kit.embedded import assemble, make_tokenizer
+from pisa_kit.motion import KINDS
+from pisa_kit.scenes import SPLITS, sample
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory) -> WanImageToVideoPipeline:
+    folder = tmp_path_factory.mktemp("tiny")
+    assemble().save_pretrained(folder)
+    assert not list(folder.rglob("*.bin")) and len(list(folder.rglob("*.safetensors"))) == 3
+    loaded = WanImageToVideoPipeline.from_pretrained(folder)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def test_stock_pipeline_loads_it_and_generates(pipeline):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    settings = {"height": 64, "width": 64, "num_frames": 17, "num_inference_steps": 2, "guidance_scale": 1.0}
+    settings |= {"image": image, "max_sequence_length": 32, "output_type": "np"}
+
+    def make(prompt: str, seed: int) -> np.ndarray:
+        return pipeline(prompt=prompt, generator=torch.Generator().manual_seed(seed), **settings).frames
+
+    video = make("A red mug falls.", 0)
+    assert video.shape == (1, 17, 64, 64, 3) and np.isfinite(video).all()
+    np.testing.assert_array_equal(video, make("A red mug falls.", 0))
+    assert np.abs(video - make("A red mug falls.", 1)).max() > 1e-3
+    assert np.abs(video - make("A blue sphere rises.", 0)).max() > 1e-5, "the prompt reaches the video"
+
+
+def test_every_caption_is_made_of_known_words():
+    tokenizer = make_tokenizer()
+    captions = [sample(seed, objects=split).caption for split in SPLITS for seed in range(40)]
+    captions += [captions[0].replace("falls", verb) for verb in KINDS] + ["a video of an object dropping"]
+    for caption in captions:
+        assert tokenizer.unk_token_id not in tokenizer(caption).input_ids, caption
+    ids = tokenizer("A red zebra falls.").input_ids
+    assert tokenizer.unk_token_id in ids and ids[-1] == tokenizer.eos_token_id
+
+
+def test_autoencoder_shapes_and_unclamped_decoding():
+    model = codec.make_autoencoder().eval()
+    video = torch.rand(2, 3, 17, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        latents = model.encode(video).latent_dist.mean
+        decoded = codec.decode(model, latents)
+        torch.testing.assert_close(decoded.clamp(-1, 1), model.decode(latents).sample)
+        reconstructed, mean, _ = codec.Reconstruction(model)(video)
+    assert latents.shape == (2, codec.CHANNELS, 9, 8, 8) and decoded.shape == video.shape
+    torch.testing.assert_close(reconstructed, decoded)
+    torch.testing.assert_close(mean, latents)
+
+
+def test_psnr_in_decibels():
+    assert codec.psnr(torch.tensor(4.0)) == 0 and codec.psnr(torch.tensor(0.04)) == pytest.approx(20)
+
+
+def test_weights_cover_the_object_and_where_it_was():
+    masks = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
+    masks[0, 0, 1, 1] = masks[0, 1, 5, 5] = True
+    weight = codec.object_weight(masks)[0, 0]
+    assert weight[1, 5, 5] == weight[1, 1, 1] == weight[0, 2, 2] == codec.OBJECT_WEIGHT
+    assert weight[0, 5, 5] == weight[2, 1, 1] == 1 and weight[2, 5, 5] == codec.OBJECT_WEIGHT
+
+
+def test_reconstruction_loss_has_gradients_and_counts_the_object_more():
+    model = codec.Reconstruction(codec.make_autoencoder())
+    video = torch.rand(1, 3, 5, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    batch = {"video": video, "weight": torch.ones(1, 1, 5, 32, 32)}
+    terms = codec.reconstruction_loss(model, batch, torch.Generator().manual_seed(0))
+    terms["loss"].backward()
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
+    with torch.no_grad():
+        decoded, *_ = model(video, torch.Generator().manual_seed(0))
+        error = (decoded - video)[0].abs().mean((0, 1))
+        row, column = np.unravel_index(int(error.argmax()), error.shape)
+        batch["weight"][..., row, column] = 1000
+        heavier = codec.reconstruction_loss(model, batch, torch.Generator().manual_seed(0))
+    assert heavier["loss"] > terms["loss"]
