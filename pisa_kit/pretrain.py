@@ -1,10 +1,12 @@
 """Builds the embedded model from nothing: its corpora from the simulator, then one training stage after the other."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
@@ -19,9 +21,11 @@ from pisa_kit.training import train
 CORPUS_SEED = 1_000_000  # scene seeds of the corpora; PSFT's count up from 0, held-out ones from 10,000,000
 SHARD = 100  # clips per file
 VIDEO = Video()
-AUTOENCODER = Training(
-    steps=6000, batch=8, learning_rate=6e-4, warmup=100, decay=0.25, ema=0.999, log_every=20, checkpoint_every=100
-)
+AUTOENCODER = {  # frames per clip: single frames teach space, short clips time, whole clips what lies far apart
+    1: Training(steps=1600, batch=32, learning_rate=1e-3, warmup=100, decay=0.3, ema=0.99, log_every=20),
+    5: Training(steps=800, batch=8, learning_rate=6e-4, warmup=50, decay=0.3, ema=0.99, log_every=20),
+    17: Training(steps=800, batch=8, learning_rate=6e-4, warmup=50, decay=0.4, ema=0.99, log_every=20),
+}
 
 
 def recolour(scene: Scene, seed: int) -> Scene:
@@ -82,25 +86,39 @@ def to_video(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
-def pretrain_autoencoder(folder, clips: int = 4000, settings: Training = AUTOENCODER):
+def pretrain_autoencoder(folder, clips: int = 4000, stages: dict[int, Training] = AUTOENCODER):
     """Trains the autoencoder on drops and generic motion in all colours; continues after an interruption.
 
     Args:
-        folder: receives corpus/, the training log and checkpoint, and vae/ in diffusers' format.
+        folder: receives corpus_autoencoder/, a folder of log and checkpoint per stage, and vae/ in diffusers' format.
+        clips: size of the corpus.
+        stages: frames per training clip to the settings of that stage, in order.
     """
     folder = Path(folder)
     frames, masks, _ = read_corpus(corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5))
-
-    def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
-        rng = np.random.default_rng([settings.seed, step])
-        chosen = rng.choice(len(frames), settings.batch, replace=False)[process::processes]
-        video, weight = to_video(frames[chosen]), object_weight(torch.from_numpy(masks[chosen]))
-        flipped = rng.random(settings.batch)[process::processes] < 0.5
-        for array in (video, weight):
-            array[flipped] = array[flipped].flip(-1)
-        return {"video": video, "weight": weight}
-
-    model = Reconstruction(make_autoencoder(settings.seed))
-    train(model, reconstruction_loss, batch, settings, folder / "autoencoder", label="autoencoder")
-    model.autoencoder.save_pretrained(folder / "vae")
+    model = Reconstruction(make_autoencoder())
+    for length, settings in stages.items():
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(length > 1 or "time_conv" not in name)  # single frames never reach these
+        batch = partial(_autoencoder_batch, frames, masks, length, settings)
+        stage = f"autoencoder_{length}_frames"
+        train(model, reconstruction_loss, batch, settings, folder / stage, label=stage)
+    if PartialState().is_main_process:
+        model.autoencoder.save_pretrained(folder / "vae")
     return model.autoencoder
+
+
+def _autoencoder_batch(frames, masks, length: int, settings: Training, step: int, process: int, processes: int) -> dict:
+    """This process's share of a step: windows of `length` frames from random clips and times, half of them mirrored."""
+    rng = np.random.default_rng([settings.seed, length, step])
+    chosen = rng.choice(len(frames), settings.batch, replace=False)
+    start = rng.integers(frames.shape[1] - length + 1, size=settings.batch)
+    flipped = rng.random(settings.batch) < 0.5
+    windows = [(clip, slice(first, first + length)) for clip, first in zip(chosen, start, strict=True)]
+    share = range(process, settings.batch, processes)
+    video = to_video(np.stack([frames[windows[i]] for i in share]))
+    weight = object_weight(torch.from_numpy(np.stack([masks[windows[i]] for i in share])))
+    mirrored = torch.from_numpy(flipped[process::processes])
+    for array in (video, weight):
+        array[mirrored] = array[mirrored].flip(-1)
+    return {"video": video, "weight": weight}

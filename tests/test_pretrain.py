@@ -1,0 +1,73 @@
+"""Pre-training: the corpus is what it says, batches depend on the step alone, the stages end in a stock autoencoder."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+
+from pisa_kit import pretrain
+from pisa_kit.presets import PRESETS, Training
+from pisa_kit.scenes import COLOURS, sample
+
+torch.set_num_threads(1)
+STAGES = {
+    1: Training(steps=2, batch=4, learning_rate=1e-3, warmup=1, log_every=1),
+    5: Training(steps=1, batch=2, learning_rate=1e-3, warmup=1, log_every=1),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    original, pretrain.SHARD = pretrain.SHARD, 3
+    yield tmp_path_factory.mktemp("pretrain")
+    pretrain.SHARD = original
+
+
+@pytest.fixture(scope="module")
+def corpus(folder):
+    return pretrain.read_corpus(pretrain.corpus(folder / "corpus_autoencoder", 6, drops=0.5, any_colour=0.5, workers=1))
+
+
+def test_corpus_is_whole_and_never_held_out(corpus, folder):
+    frames, masks, captions = corpus
+    assert frames.shape == (6, 17, 64, 64, 3) and masks.shape == (6, 17, 64, 64) and len(captions) == 6
+    assert masks.any((2, 3)).mean() > 0.9
+    assert pretrain.CORPUS_SEED + 1_000_000 < min(preset.test_seed for preset in PRESETS.values())
+    shard = folder / "corpus_autoencoder" / "0001.npz"
+    before = shard.stat().st_mtime_ns
+    pretrain.corpus(folder / "corpus_autoencoder", 6, drops=0.5, any_colour=0.5, workers=1)
+    assert shard.stat().st_mtime_ns == before, "finished shards are kept"
+
+
+def test_recolour_leaves_the_palette_and_nothing_else():
+    scene = sample(3)
+    changed = pretrain.recolour(scene, 3)
+    assert [thing.position for thing in changed.things] == [thing.position for thing in scene.things]
+    palette = np.array(list(COLOURS["seen"].values()))
+    assert np.abs(palette - changed.dropped.rgb).max(1).min() > 0.05
+    assert pretrain.recolour(scene, 3) == changed
+
+
+def test_batches_depend_on_the_step_and_split_over_processes(corpus):
+    frames, masks, _ = corpus
+    make = lambda step, process, processes: pretrain._autoencoder_batch(  # noqa: E731
+        frames, masks, 5, STAGES[1], step, process, processes
+    )
+    whole, again = make(7, 0, 1), make(7, 0, 1)
+    assert whole["video"].shape == (4, 3, 5, 64, 64) and whole["video"].abs().max() <= 1
+    assert torch.equal(whole["video"], again["video"]) and not torch.equal(whole["video"], make(8, 0, 1)["video"])
+    for name in ("video", "weight"):
+        halves = [make(7, process, 2)[name] for process in (0, 1)]
+        assert torch.equal(torch.stack(halves, 1).flatten(0, 1), whole[name])
+
+
+def test_stages_end_in_a_stock_autoencoder_and_are_not_repeated(corpus, folder):
+    model = pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES)
+    loaded = AutoencoderKLWan.from_pretrained(folder / "vae")
+    for name, parameter in model.state_dict().items():
+        assert torch.equal(parameter, loaded.state_dict()[name]), name
+    log = folder / "autoencoder_1_frames" / "log.jsonl"
+    before = log.read_text()
+    again = pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES)
+    assert log.read_text() == before
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
