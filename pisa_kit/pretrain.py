@@ -11,11 +11,12 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from pisa_kit.autoencoder import Reconstruction, make_autoencoder, object_weight, reconstruction_loss
-from pisa_kit.files import read_npz, write_npz
+from pisa_kit.files import check_choice, read_npz, write_npz
 from pisa_kit.motion import sample_motion
 from pisa_kit.presets import Ranges, Training, Video
 from pisa_kit.scenes import Scene, sample
 from pisa_kit.simulate import simulate
+from pisa_kit.tiny_nets import MaskTracker, erase, tracking_loss
 from pisa_kit.training import train
 
 CORPUS_SEED = 1_000_000  # scene seeds of the corpora; PSFT's count up from 0, held-out ones from 10,000,000
@@ -26,6 +27,9 @@ AUTOENCODER = {  # frames per clip: single frames teach space, short clips time,
     5: Training(steps=800, batch=8, learning_rate=6e-4, warmup=50, decay=0.3, ema=0.99, log_every=20),
     17: Training(steps=800, batch=8, learning_rate=6e-4, warmup=50, decay=0.4, ema=0.99, log_every=20),
 }
+TRACKER = Training(steps=1500, batch=8, learning_rate=2e-3, warmup=50, decay=0.4, ema=0.99, log_every=20)
+TRACKERS = {"judge": (24, 1), "reward": (16, 2)}  # width and seed; each learns from its own half of the corpus
+GONE = 0.15  # share of training frames from which the object is erased
 
 
 def recolour(scene: Scene, seed: int) -> Scene:
@@ -122,3 +126,31 @@ def _autoencoder_batch(frames, masks, length: int, settings: Training, step: int
     for array in (video, weight):
         array[mirrored] = array[mirrored].flip(-1)
     return {"video": video, "weight": weight}
+
+
+def pretrain_tracker(folder, name: str, clips: int = 4000, settings: Training = TRACKER) -> MaskTracker:
+    """Trains one of the two mask trackers on true frames: the one that judges never sees what the reward's sees.
+
+    Args:
+        folder: as in `pretrain_autoencoder`, whose corpus it shares.
+        name: "judge" or "reward".
+    """
+    folder, (width, seed) = Path(folder), TRACKERS[check_choice(name, TRACKERS, "tracker")]
+    frames, masks, _ = read_corpus(corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5))
+    half = slice(list(TRACKERS).index(name), None, 2)
+    batch = partial(_tracker_batch, frames[half], masks[half], replace(settings, seed=seed))
+    torch.manual_seed(seed)
+    model = MaskTracker(width)
+    return train(model, tracking_loss, batch, replace(settings, seed=seed), folder / f"tracker_{name}", label=name)
+
+
+def _tracker_batch(frames, masks, settings: Training, step: int, process: int, processes: int) -> dict:
+    """This process's share of a step: whole clips whose object is in frame 0, erased from some later frames."""
+    rng = np.random.default_rng([settings.seed, step])
+    shown = np.flatnonzero(masks[:, 0].any((1, 2)))
+    chosen = rng.choice(shown, settings.batch, replace=False)[process::processes]
+    gone = rng.random((settings.batch, frames.shape[1])) < GONE
+    gone[:, 0] = False
+    video, labels = to_video(frames[chosen]), torch.from_numpy(masks[chosen])
+    video, labels = erase(video, labels, torch.from_numpy(gone[process::processes]))
+    return {"video": video, "masks": labels}

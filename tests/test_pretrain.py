@@ -6,6 +6,7 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from pisa_kit import pretrain
+from pisa_kit.files import InputError
 from pisa_kit.presets import PRESETS, Training
 from pisa_kit.scenes import COLOURS, sample
 
@@ -71,3 +72,16 @@ def test_stages_end_in_a_stock_autoencoder_and_are_not_repeated(corpus, folder):
     again = pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES)
     assert log.read_text() == before
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_the_two_trackers_learn_from_different_clips(corpus, folder):
+    settings = Training(steps=1, batch=2, learning_rate=1e-3, warmup=1, log_every=1)
+    trained = {name: pretrain.pretrain_tracker(folder, name, 6, settings) for name in pretrain.TRACKERS}
+    sizes = {name: sum(parameter.numel() for parameter in model.parameters()) for name, model in trained.items()}
+    assert sizes["judge"] > sizes["reward"]
+    frames, masks, _ = corpus
+    halves = [frames[0::2], frames[1::2]]
+    batches = [pretrain._tracker_batch(half, masks[i::2], settings, 0, 0, 1)["masks"] for i, half in enumerate(halves)]
+    assert batches[0].any() and not torch.equal(*batches)
+    with pytest.raises(InputError, match="'juge' is unknown. Did you mean 'judge'"):
+        pretrain.pretrain_tracker(folder, "juge", 6, settings)
