@@ -1,0 +1,117 @@
+"""Image and caption to video: a diffusers pipeline in batches, resumed and described; or videos made elsewhere."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import WanImageToVideoPipeline
+from tqdm.auto import tqdm
+
+from pisa_kit.clips import Clip
+from pisa_kit.conditioning import condition
+from pisa_kit.files import InputError, read_json, write_json
+from pisa_kit.layouts import find_clips, read_clip, write_clip
+from pisa_kit.sampling import noise_like, sample
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How videos are generated; written beside them.
+
+    Args:
+        model: name or path of the pipeline.
+        revision: of its weights, e.g. a hash.
+        steps: sampling steps.
+        guidance: classifier-free guidance scale; 1 means none.
+        size, frames, fps: of the videos.
+    """
+
+    model: str
+    revision: str = ""
+    steps: int = 10
+    guidance: float = 1.0
+    size: int = 64
+    frames: int = 17
+    fps: float = 16
+
+
+def generate(
+    pipeline: WanImageToVideoPipeline, protocol: Protocol, truths: list[Clip], seed: int, folder, batch: int = 16
+) -> list[Clip]:
+    """Generates a video for each clip's first frame and caption; what is in `folder` already is kept.
+
+    Each video depends on its own seed (from `seed` and the clip's place) and first frame alone.
+
+    Args:
+        pipeline: an image-to-video pipeline with `expand_timesteps`.
+        protocol: settings; a folder made with others is refused.
+        truths: clips that give first frame, caption and name.
+        seed: of the noise.
+        folder: receives one npz per video and manifest.json.
+        batch: videos sampled together.
+
+    Returns:
+        Clips of frames alone, in the order of `truths`.
+
+    Raises:
+        InputError: frames that do not fit the model, or a folder of another protocol.
+    """
+    folder = Path(folder)
+    check_frames(pipeline, protocol)
+    manifest = folder / "manifest.json"
+    wanted = asdict(protocol) | {"seed": seed}
+    if manifest.exists() and (found := read_json(manifest)) != wanted:
+        differs = ", ".join(sorted(key for key in wanted if found.get(key) != wanted[key]))
+        raise InputError(manifest, differs, "differ from the videos that are already there", "Choose another folder.")
+    write_json(manifest, wanted)
+    paths = [folder / f"{truth.name}.npz" for truth in truths]
+    missing = [index for index, path in enumerate(paths) if not path.exists()]
+    bar = tqdm(total=len(missing), desc=f"generating {folder.name}", unit="video", disable=not missing)
+    for start in range(0, len(missing), batch):
+        group = missing[start : start + batch]
+        videos = _sample_group(pipeline, protocol, [truths[index] for index in group], [seed, *group])
+        for index, video in zip(group, videos, strict=True):
+            truth = truths[index]
+            clip = Clip(video, protocol.fps, caption=truth.caption, name=truth.name, info={"protocol": wanted})
+            write_clip(clip, paths[index])
+        bar.update(len(group))
+    return [read_clip(path) for path in paths]
+
+
+def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[int]) -> np.ndarray:
+    """Videos (B, T, H, W, 3) uint8; `seeds` holds the run's seed and each clip's place."""
+    first = np.stack([truth.frames[0] for truth in truths])
+    frames = torch.from_numpy(first).permute(0, 3, 1, 2).float().to(pipeline.device) / 127.5 - 1
+    given = condition(pipeline, frames, [truth.caption for truth in truths])
+    latent_frames = (protocol.frames - 1) // pipeline.vae.config.scale_factor_temporal + 1
+    noise = noise_like(given, latent_frames, [seeds[0] * 1_000_003 + place for place in seeds[1:]])
+    video = sample(pipeline, given, noise, protocol.steps)
+    return ((video + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
+
+
+def check_frames(pipeline: WanImageToVideoPipeline, protocol: Protocol):
+    """Raises InputError unless the frame count and size fit the autoencoder's and the transformer's strides."""
+    stride = pipeline.vae.config.scale_factor_temporal
+    if protocol.frames % stride != 1 % stride:
+        near = (protocol.frames - 1) // stride * stride + 1
+        problem = f"is {protocol.frames}, the autoencoder needs a multiple of {stride} plus 1"
+        raise InputError(protocol.model, "frames", problem, f"Use {near} or {near + stride}.")
+    side = pipeline.vae.config.scale_factor_spatial * pipeline.transformer.config.patch_size[1]
+    if protocol.size % side:
+        problem = f"is {protocol.size}, the model needs a multiple of {side}"
+        raise InputError(protocol.model, "size", problem, f"Use {max(protocol.size // side, 1) * side}.")
+
+
+def read_videos(folder, truths: list[Clip]) -> tuple[list[Clip], list[str]]:
+    """Finished videos from anywhere (mp4, gif, frame folders), matched to the true clips by name.
+
+    Args:
+        folder: holds one video per clip, named like it: `00000.mp4`, `00000.gif`, or a folder `00000`.
+
+    Returns:
+        The videos found, in the order of `truths`, and the names of the clips that have none.
+    """
+    found = {location.name: location for location in find_clips(folder)}
+    missing = [truth.name for truth in truths if truth.name not in found]
+    return [read_clip(found[truth.name]) for truth in truths if truth.name in found], missing

@@ -1,0 +1,47 @@
+"""From noise to video: the stock pipeline's sampler with gradients through its last steps, if wanted."""
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline
+
+from pisa_kit.autoencoder import decode
+from pisa_kit.conditioning import TRAIN_TIMESTEPS, Condition, denormalise, velocity, with_first_frame
+
+
+def noise_like(given: Condition, frames: int, seeds: list[int]) -> torch.Tensor:
+    """Start noise (B, C, frames, h, w); each clip's depends on its seed alone, not on the batch it is in."""
+    shape = (1, given.first.shape[1], frames, *given.first.shape[3:])
+    draws = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.cat(draws).to(given.first)
+
+
+def sample_latents(
+    pipeline: WanImageToVideoPipeline, given: Condition, noise: torch.Tensor, steps: int, gradient_steps: int = 0
+) -> torch.Tensor:
+    """Euler steps of the probability flow from noise (sigma 1) to latents (sigma 0).
+
+    With `gradient_steps` = 0 this is what `WanImageToVideoPipeline` computes without guidance.
+
+    Args:
+        noise: (B, C, t, h, w).
+        steps: number of Euler steps.
+        gradient_steps: how many of the last steps carry gradients.
+
+    Returns:
+        Normalised latents (B, C, t, h, w), the first frame clean.
+    """
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+    scheduler.set_timesteps(steps, device=noise.device)
+    latents = noise
+    for index, timestep in enumerate(scheduler.timesteps):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and index >= steps - gradient_steps):
+            sigma = (timestep / TRAIN_TIMESTEPS).expand(len(latents))
+            flow = velocity(pipeline.transformer, latents, sigma, given)
+            latents = scheduler.step(flow, timestep, latents, return_dict=False)[0]
+    return with_first_frame(latents, given)
+
+
+@torch.no_grad()
+def sample(pipeline: WanImageToVideoPipeline, given: Condition, noise: torch.Tensor, steps: int) -> torch.Tensor:
+    """Videos (B, 3, T, H, W) in [-1, 1] from noise (B, C, t, h, w)."""
+    latents = sample_latents(pipeline, given, noise, steps)
+    return decode(pipeline.vae, denormalise(pipeline.vae, latents)).clamp(-1, 1)

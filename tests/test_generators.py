@@ -1,0 +1,82 @@
+"""Generation: resumed, described, refused when mixed; videos from elsewhere matched by name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pisa_kit import generators
+from pisa_kit.embedded import assemble
+from pisa_kit.files import InputError, read_json
+from pisa_kit.generators import Protocol, generate, read_videos
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
+from pisa_kit.video import write_mp4
+
+torch.set_num_threads(1)
+PROTOCOL = Protocol("tiny", steps=2, frames=5)
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return assemble()
+
+
+@pytest.fixture(scope="module")
+def truths():
+    return [simulate(sample(seed), 64, 5, 16, name=f"{seed:05d}") for seed in range(3)]
+
+
+def test_videos_are_described_and_do_not_depend_on_the_batch(pipeline, truths, tmp_path):
+    together = generate(pipeline, PROTOCOL, truths, 0, tmp_path / "three", batch=3)
+    alone = generate(pipeline, PROTOCOL, truths, 0, tmp_path / "one", batch=1)
+    for one, other, truth in zip(together, alone, truths, strict=True):
+        assert one.frames.shape == (5, 64, 64, 3) and (one.name, one.caption) == (truth.name, truth.caption)
+        assert np.abs(one.frames.astype(int) - other.frames).max() <= 1
+        assert one.masks is None
+    assert read_json(tmp_path / "three" / "manifest.json") == {
+        "model": "tiny",
+        "revision": "",
+        "steps": 2,
+        "guidance": 1.0,
+        "size": 64,
+        "frames": 5,
+        "fps": 16,
+        "seed": 0,
+    }
+    other_seed = generate(pipeline, PROTOCOL, truths[:1], 1, tmp_path / "seed", batch=1)
+    assert (other_seed[0].frames != together[0].frames).any()
+
+
+def test_interrupted_generation_continues(pipeline, truths, tmp_path, monkeypatch):
+    generate(pipeline, PROTOCOL, truths[:2], 0, tmp_path)
+    made = []
+    original = generators._sample_group
+    monkeypatch.setattr(
+        generators,
+        "_sample_group",
+        lambda p, q, group, s: made.extend(t.name for t in group) or original(p, q, group, s),
+    )
+    assert len(generate(pipeline, PROTOCOL, truths, 0, tmp_path)) == 3
+    assert made == ["00002"], "videos that are there are not made again"
+
+
+def test_another_protocol_in_the_same_folder_is_refused(pipeline, truths, tmp_path):
+    generate(pipeline, PROTOCOL, truths[:1], 0, tmp_path)
+    with pytest.raises(InputError, match="manifest.json: steps: differ"):
+        generate(pipeline, replace(PROTOCOL, steps=3), truths[:1], 0, tmp_path)
+
+
+def test_frames_and_size_must_fit_the_strides(pipeline, truths, tmp_path):
+    with pytest.raises(InputError, match="frames: is 16, the autoencoder needs a multiple of 2 plus 1. Use 15 or 17"):
+        generate(pipeline, replace(PROTOCOL, frames=16), truths, 0, tmp_path)
+    with pytest.raises(InputError, match="size: is 72, the model needs a multiple of 16. Use 64"):
+        generate(pipeline, replace(PROTOCOL, size=72), truths, 0, tmp_path)
+
+
+def test_videos_from_elsewhere_are_matched_by_name_and_missing_ones_named(truths, tmp_path):
+    for truth in truths[:2]:
+        write_mp4(tmp_path / f"{truth.name}.mp4", truth.frames, 16)
+    found, missing = read_videos(tmp_path, truths)
+    assert [clip.frames.shape for clip in found] == [(5, 64, 64, 3)] * 2 and missing == ["00002"]

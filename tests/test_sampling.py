@@ -1,0 +1,118 @@
+"""One first-frame condition everywhere; our sampler is the stock one; the velocity loss has its known minimum."""
+
+import numpy as np
+import pytest
+import torch
+
+from pisa_kit.conditioning import Condition, condition, encode, token_timesteps, velocity, with_first_frame
+from pisa_kit.embedded import assemble
+from pisa_kit.psft import draw_sigma, velocity_loss
+from pisa_kit.sampling import noise_like, sample, sample_latents
+
+torch.set_num_threads(1)
+CAPTIONS = ["A red mug falls.", "A blue sphere rises."]
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    tiny = assemble()
+    tiny.set_progress_bar_config(disable=True)
+    return tiny
+
+
+@pytest.fixture(scope="module")
+def frames() -> torch.Tensor:
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(5)) * 2 - 1
+
+
+@pytest.fixture(scope="module")
+def given(pipeline, frames) -> Condition:
+    return condition(pipeline, frames, CAPTIONS)
+
+
+def stock(pipeline, frame: torch.Tensor, caption: str, noise: torch.Tensor, steps: int) -> np.ndarray:
+    settings = {"height": 64, "width": 64, "num_frames": 17, "guidance_scale": 1.0, "output_type": "np"}
+    image = (frame[None] + 1) / 2
+    return pipeline(
+        image=image,
+        prompt=caption,
+        latents=noise.clone(),
+        num_inference_steps=steps,
+        max_sequence_length=32,
+        **settings,
+    ).frames
+
+
+def test_sampler_is_the_stock_pipelines(pipeline, frames, given):
+    noise = noise_like(given, 9, [3, 4])
+    ours = sample(pipeline, given, noise, steps=4)
+    for index, caption in enumerate(CAPTIONS):
+        theirs = stock(pipeline, frames[index], caption, noise[index : index + 1], 4)
+        mine = (ours[index].permute(1, 2, 3, 0).numpy() + 1) / 2
+        assert np.abs(2 * (mine - theirs[0])).max() <= 1e-4
+
+
+def test_a_clip_does_not_depend_on_its_batch(pipeline, given):
+    both = noise_like(given, 9, [3, 4])
+    alone = noise_like(given[1:], 9, [4])
+    assert torch.equal(both[1:], alone)
+    together = sample(pipeline, given, both, steps=2)[1:]
+    torch.testing.assert_close(together, sample(pipeline, given[1:], alone, steps=2), atol=1e-5, rtol=0)
+
+
+def test_first_latent_is_clean_unmoved_and_at_timestep_0(pipeline, frames, given):
+    latents = sample_latents(pipeline, given, noise_like(given, 9, [0, 1]), steps=2)
+    assert torch.equal(latents[:, :, :1], given.first)
+    torch.testing.assert_close(given.first, encode(pipeline.vae, frames[:, :, None]))
+    steps = token_timesteps(pipeline.transformer, latents, torch.tensor([0.5, 1.0]))
+    assert steps.shape == (2, 9 * 16) and (steps[:, :16] == 0).all()
+    assert (steps[0, 16:] == 500).all() and (steps[1, 16:] == 1000).all()
+
+
+def test_the_noise_of_the_first_frame_is_never_seen(pipeline, given):
+    noise = noise_like(given, 9, [0, 1])
+    other = noise.clone()
+    other[:, :, 0] += 1
+    sigma = torch.tensor([0.7, 0.7])
+    with torch.no_grad():
+        assert torch.equal(
+            velocity(pipeline.transformer, noise, sigma, given), velocity(pipeline.transformer, other, sigma, given)
+        )
+
+
+def test_gradients_flow_through_the_last_steps_only(pipeline, given):
+    noise = noise_like(given, 5, [0, 1]).requires_grad_()
+    latents = sample_latents(pipeline, given, noise, steps=3, gradient_steps=1)
+    latents[:, :, 1:].square().mean().backward()
+    assert noise.grad is None, "the first step carries no gradient"
+    weights = [parameter.grad for parameter in pipeline.transformer.parameters()]
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in weights)
+    pipeline.transformer.zero_grad(set_to_none=True)
+    assert not sample_latents(pipeline, given, noise, steps=2).requires_grad
+
+
+def test_velocity_loss_is_zero_for_the_true_velocity_and_ignores_the_first_frame(pipeline, given):
+    latents = with_first_frame(torch.randn(2, 24, 5, 8, 8, generator=torch.Generator().manual_seed(2)), given)
+
+    class Oracle(torch.nn.Module):
+        config = pipeline.transformer.config
+
+        def forward(self, hidden_states, timestep, encoder_hidden_states, return_dict):
+            assert torch.equal(hidden_states[:, :, :1], latents[:, :, :1]), "the first frame enters clean"
+            sigma = (timestep[:, -1] / 1000).view(-1, 1, 1, 1, 1)
+            answer = (hidden_states - latents) / sigma  # noise - x0
+            answer[:, :, 0] = 1e6
+            return (answer,)
+
+    terms = velocity_loss(Oracle(), {"latents": latents, "text": given.text}, torch.Generator().manual_seed(0))
+    assert terms["loss"] < 1e-6
+    real = velocity_loss(
+        pipeline.transformer, {"latents": latents, "text": given.text}, torch.Generator().manual_seed(0)
+    )
+    assert real["loss"] > 0.5
+
+
+def test_noise_levels_are_shifted_towards_noise():
+    sigma = draw_sigma(20000, torch.Generator().manual_seed(0))
+    assert 0 < sigma.min() and sigma.max() < 1
+    assert sigma.median() == pytest.approx(float(torch.sigmoid(torch.tensor(0.3))), abs=0.01)
