@@ -1,8 +1,16 @@
 """Stage 1, physics supervised fine-tuning: rectified flow on simulated drops (PISA, PSFT)."""
 
-import torch
+from pathlib import Path
 
-from pisa_kit.conditioning import Condition, velocity
+import numpy as np
+import torch
+from diffusers import WanImageToVideoPipeline
+from tqdm.auto import tqdm
+
+from pisa_kit.conditioning import Condition, condition, encode, velocity
+from pisa_kit.files import InputError, read_npz, write_npz
+from pisa_kit.presets import Training
+from pisa_kit.training import train
 
 SIGMA_SPREAD, SIGMA_SHIFT = 1.2, 0.3  # of the logit-normal distribution of noise levels
 
@@ -30,3 +38,56 @@ def velocity_loss(model: torch.nn.Module, batch: dict, generator: torch.Generato
     predicted = velocity(model, noisy, sigma, given, plain=getattr(model, "module", model))
     error = (predicted.float() - (noise - x0)).square()[:, :, 1:]
     return {"loss": error.mean(), "x0_error": (level * (predicted - noise + x0))[:, :, 1:].detach().abs().mean()}
+
+
+def cache_latents(pipeline: WanImageToVideoPipeline, videos, captions: list[str], path, batch: int = 8) -> dict:
+    """Encodes training clips once; the file is used again if it is there.
+
+    Args:
+        videos: (N, T, H, W, 3) uint8.
+        captions: N prompts.
+        path: npz file; name it after the autoencoder and the clips, it is not checked against them.
+
+    Returns:
+        "latents" (N, C, t, h, w) float32, normalised; "text" (N, L, D) float32.
+    """
+    if Path(path).exists():
+        return read_npz(path, "latents", "text")
+    latents, text = [], []
+    for start in tqdm(range(0, len(videos), batch), desc="encoding", unit=f"{batch} clips"):
+        frames = torch.from_numpy(np.asarray(videos[start : start + batch])).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        with torch.no_grad():
+            latents.append(encode(pipeline.vae, frames).numpy())
+            text.append(condition(pipeline, frames[:, :, 0], captions[start : start + batch]).text.numpy())
+    cached = {"latents": np.concatenate(latents), "text": np.concatenate(text)}
+    write_npz(path, **cached)
+    return cached
+
+
+def train_transformer(
+    pipeline: WanImageToVideoPipeline, cached: dict, settings: Training, folder, label: str = "psft"
+) -> WanImageToVideoPipeline:
+    """Trains the pipeline's transformer on cached latents with the velocity loss; continues after an interruption.
+
+    Pre-training and PSFT are this function on different clips.
+
+    Args:
+        cached: from `cache_latents`.
+        folder: receives the run's log and checkpoint, and pipeline/ in diffusers' format.
+
+    Raises:
+        InputError: fewer clips than a batch.
+    """
+    latents, text = cached["latents"], cached["text"]
+    if len(latents) < settings.batch:
+        problem = f"are {len(latents)}, fewer than one batch of {settings.batch}"
+        raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
+
+    def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([settings.seed, step])
+        chosen = rng.choice(len(latents), settings.batch, replace=False)[process::processes]
+        return {"latents": torch.from_numpy(latents[chosen]), "text": torch.from_numpy(text[chosen])}
+
+    train(pipeline.transformer, velocity_loss, batch, settings, folder, label)
+    pipeline.save_pretrained(Path(folder) / "pipeline")
+    return pipeline

@@ -1,0 +1,82 @@
+"""PSFT: cached latents, a loss that falls, exact resumption, a result in the stock format."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import WanImageToVideoPipeline
+
+from pisa_kit import psft
+from pisa_kit.conditioning import encode
+from pisa_kit.embedded import assemble
+from pisa_kit.files import InputError
+from pisa_kit.presets import Training
+from pisa_kit.pretrain import to_video
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
+
+torch.set_num_threads(1)
+SETTINGS = Training(steps=6, batch=2, learning_rate=1e-3, warmup=2, ema=0.5, log_every=1, checkpoint_every=2)
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return [simulate(sample(seed), 64, 5, 16) for seed in range(4)]
+
+
+@pytest.fixture(scope="module")
+def cached(clips, tmp_path_factory):
+    path = tmp_path_factory.mktemp("latents") / "clips.npz"
+    frames, captions = np.stack([clip.frames for clip in clips]), [clip.caption for clip in clips]
+    return psft.cache_latents(assemble(), frames, captions, path, batch=3), path
+
+
+def test_latents_are_those_of_the_autoencoder_and_are_used_again(clips, cached):
+    latents, path = cached
+    assert latents["latents"].shape == (4, 24, 3, 8, 8) and latents["text"].shape == (4, 32, 64)
+    with torch.no_grad():
+        direct = encode(assemble().vae, to_video(np.stack([clip.frames for clip in clips])))
+    np.testing.assert_allclose(latents["latents"], direct, atol=1e-5)
+    again = psft.cache_latents(None, None, None, path)
+    np.testing.assert_array_equal(again["latents"], latents["latents"])
+
+
+def test_killed_training_continues_to_the_same_weights_in_stock_format(cached, tmp_path, monkeypatch):
+    whole = psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "whole")
+    psft_loss, calls = psft.velocity_loss, []
+
+    def dying(model, batch, generator):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return psft_loss(model, batch, generator)
+
+    monkeypatch.setattr(psft, "velocity_loss", dying)
+    with pytest.raises(KeyboardInterrupt):
+        psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "part")
+    monkeypatch.undo()
+    psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "part")
+    loaded = WanImageToVideoPipeline.from_pretrained(tmp_path / "part" / "pipeline")
+    for name, value in whole.transformer.state_dict().items():
+        assert torch.equal(value, loaded.transformer.state_dict()[name]), name
+    fresh = assemble().transformer.state_dict()
+    assert any(not torch.equal(value, fresh[name]) for name, value in whole.transformer.state_dict().items())
+
+
+@torch.no_grad()
+def mean_loss(pipeline, cached: dict) -> float:
+    batch = {name: torch.from_numpy(value) for name, value in cached.items()}
+    draws = [torch.Generator().manual_seed(seed) for seed in range(4)]
+    return float(np.mean([psft.velocity_loss(pipeline.transformer, batch, draw)["loss"] for draw in draws]))
+
+
+def test_training_lowers_the_loss_on_its_clips(cached, tmp_path):
+    settings = replace(SETTINGS, steps=40, batch=4, ema=0.8)
+    before = mean_loss(assemble(), cached[0])
+    assert mean_loss(psft.train_transformer(assemble(), cached[0], settings, tmp_path), cached[0]) < 0.8 * before
+
+
+def test_too_few_clips_are_refused(cached, tmp_path):
+    with pytest.raises(InputError, match="clips: are 4, fewer than one batch of 8"):
+        psft.train_transformer(assemble(), cached[0], replace(SETTINGS, batch=8), tmp_path)
