@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import PartialState
+from diffusers import AutoencoderKLWan
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from pisa_kit.autoencoder import Reconstruction, make_autoencoder, object_weight, reconstruction_loss
+from pisa_kit.embedded import assemble
 from pisa_kit.files import check_choice, read_npz, write_npz
 from pisa_kit.motion import sample_motion
 from pisa_kit.presets import Ranges, Training, Video
+from pisa_kit.psft import cache_latents, train_transformer
 from pisa_kit.scenes import Scene, sample
 from pisa_kit.simulate import simulate
 from pisa_kit.tiny_nets import MaskTracker, erase, tracking_loss
@@ -27,6 +30,8 @@ AUTOENCODER = {  # frames per clip: single frames teach space, short clips time,
     5: Training(steps=800, batch=8, learning_rate=6e-4, warmup=50, decay=0.3, ema=0.99, log_every=20),
     17: Training(steps=800, batch=8, learning_rate=6e-4, warmup=50, decay=0.4, ema=0.99, log_every=20),
 }
+MEASURED = 200  # clips behind the latents' mean and standard deviation
+TRANSFORMER = Training(steps=3000, batch=16, learning_rate=1e-3, warmup=100, decay=0.3, ema=0.995, log_every=20)
 TRACKER = Training(steps=1500, batch=8, learning_rate=2e-3, warmup=50, decay=0.4, ema=0.99, log_every=20)
 TRACKERS = {"judge": (24, 1), "reward": (16, 2)}  # width and seed; each learns from its own half of the corpus
 GONE = 0.15  # share of training frames from which the object is erased
@@ -90,7 +95,7 @@ def to_video(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
-def pretrain_autoencoder(folder, clips: int = 4000, stages: dict[int, Training] = AUTOENCODER):
+def pretrain_autoencoder(folder, clips: int = 4000, stages: dict[int, Training] = AUTOENCODER, workers: int = 2):
     """Trains the autoencoder on drops and generic motion in all colours; continues after an interruption.
 
     Args:
@@ -99,7 +104,9 @@ def pretrain_autoencoder(folder, clips: int = 4000, stages: dict[int, Training] 
         stages: frames per training clip to the settings of that stage, in order.
     """
     folder = Path(folder)
-    frames, masks, _ = read_corpus(corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5))
+    frames, masks, _ = read_corpus(
+        corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5, workers=workers)
+    )
     model = Reconstruction(make_autoencoder())
     for length, settings in stages.items():
         for name, parameter in model.named_parameters():
@@ -107,9 +114,34 @@ def pretrain_autoencoder(folder, clips: int = 4000, stages: dict[int, Training] 
         batch = partial(_autoencoder_batch, frames, masks, length, settings)
         stage = f"autoencoder_{length}_frames"
         train(model, reconstruction_loss, batch, settings, folder / stage, label=stage)
+    measure_latents(model.autoencoder, frames[:MEASURED])
     if PartialState().is_main_process:
         model.autoencoder.save_pretrained(folder / "vae")
     return model.autoencoder
+
+
+@torch.no_grad()
+def measure_latents(autoencoder: AutoencoderKLWan, frames: np.ndarray):
+    """Sets the autoencoder's `latents_mean` and `latents_std` (per channel) from clips (N, T, H, W, 3) uint8."""
+    batches = [autoencoder.encode(to_video(frames[i : i + 8])).latent_dist.mean for i in range(0, len(frames), 8)]
+    channels = torch.cat(batches).transpose(0, 1).flatten(1)
+    mean, std = ([round(float(value), 5) for value in values] for values in (channels.mean(1), channels.std(1)))
+    autoencoder.register_to_config(latents_mean=mean, latents_std=std)
+
+
+def pretrain_transformer(folder, clips: int = 4000, settings: Training = TRANSFORMER, workers: int = 2):
+    """Trains the transformer on generic motion alone, with the autoencoder in folder/vae; continues if interrupted.
+
+    Returns:
+        The whole pipeline, also saved in folder/transformer/pipeline.
+    """
+    folder = Path(folder)
+    frames, _, captions = read_corpus(
+        corpus(folder / "corpus_generic", clips, drops=0.0, any_colour=0.5, workers=workers)
+    )
+    pipeline = assemble(AutoencoderKLWan.from_pretrained(folder / "vae"))
+    cached = cache_latents(pipeline, frames, captions, folder / "latents_generic.npz")
+    return train_transformer(pipeline, cached, settings, folder / "transformer", label="transformer")
 
 
 def _autoencoder_batch(frames, masks, length: int, settings: Training, step: int, process: int, processes: int) -> dict:
@@ -128,7 +160,9 @@ def _autoencoder_batch(frames, masks, length: int, settings: Training, step: int
     return {"video": video, "weight": weight}
 
 
-def pretrain_tracker(folder, name: str, clips: int = 4000, settings: Training = TRACKER) -> MaskTracker:
+def pretrain_tracker(
+    folder, name: str, clips: int = 4000, settings: Training = TRACKER, workers: int = 2
+) -> MaskTracker:
     """Trains one of the two mask trackers on true frames: the one that judges never sees what the reward's sees.
 
     Args:
@@ -136,7 +170,9 @@ def pretrain_tracker(folder, name: str, clips: int = 4000, settings: Training = 
         name: "judge" or "reward".
     """
     folder, (width, seed) = Path(folder), TRACKERS[check_choice(name, TRACKERS, "tracker")]
-    frames, masks, _ = read_corpus(corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5))
+    frames, masks, _ = read_corpus(
+        corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5, workers=workers)
+    )
     half = slice(list(TRACKERS).index(name), None, 2)
     batch = partial(_tracker_batch, frames[half], masks[half], replace(settings, seed=seed))
     torch.manual_seed(seed)

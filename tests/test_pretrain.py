@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from pisa_kit import pretrain
-from pisa_kit.files import InputError
+from pisa_kit.files import InputError, read_npz
 from pisa_kit.presets import PRESETS, Training
 from pisa_kit.scenes import COLOURS, sample
 
@@ -63,20 +63,35 @@ def test_batches_depend_on_the_step_and_split_over_processes(corpus):
 
 
 def test_stages_end_in_a_stock_autoencoder_and_are_not_repeated(corpus, folder):
-    model = pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES)
+    model = pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES, workers=1)
     loaded = AutoencoderKLWan.from_pretrained(folder / "vae")
     for name, parameter in model.state_dict().items():
         assert torch.equal(parameter, loaded.state_dict()[name]), name
     log = folder / "autoencoder_1_frames" / "log.jsonl"
     before = log.read_text()
-    again = pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES)
+    again = pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES, workers=1)
     assert log.read_text() == before
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
+def test_transformer_learns_generic_motion_on_the_trained_autoencoder(corpus, folder):
+    if not (folder / "vae").exists():
+        pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES, workers=1)
+    settings = Training(steps=2, batch=4, learning_rate=1e-3, warmup=1, log_every=1)
+    pipeline = pretrain.pretrain_transformer(folder, clips=6, settings=settings, workers=1)
+    cached = read_npz(folder / "latents_generic.npz")
+    assert cached["latents"].shape == (6, 24, 9, 8, 8)
+    assert abs(cached["latents"].mean()) < 0.5 and 0.5 < cached["latents"].std() < 2, (
+        "normalised by measured statistics"
+    )
+    assert pipeline.vae.config.latents_std != [1.0] * 24
+    _, _, captions = pretrain.read_corpus(folder / "corpus_generic")
+    assert len(captions) == 6 and (folder / "transformer" / "pipeline" / "model_index.json").exists()
+
+
 def test_the_two_trackers_learn_from_different_clips(corpus, folder):
     settings = Training(steps=1, batch=2, learning_rate=1e-3, warmup=1, log_every=1)
-    trained = {name: pretrain.pretrain_tracker(folder, name, 6, settings) for name in pretrain.TRACKERS}
+    trained = {name: pretrain.pretrain_tracker(folder, name, 6, settings, workers=1) for name in pretrain.TRACKERS}
     sizes = {name: sum(parameter.numel() for parameter in model.parameters()) for name, model in trained.items()}
     assert sizes["judge"] > sizes["reward"]
     frames, masks, _ = corpus
