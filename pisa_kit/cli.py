@@ -112,6 +112,32 @@ def score(
 
 
 @app.command()
+def pretrain(
+    stage: Annotated[str, typer.Argument(help="autoencoder, transformer, judge or reward (the two mask trackers).")],
+    out: Annotated[Path, typer.Option(help="Folder for corpora, logs, checkpoints and weights.")] = Path(
+        "runs/pretrain"
+    ),
+    clips: Annotated[int, typer.Option(help="Clips in the corpus.")] = 4000,
+    workers: Annotated[int, typer.Option(help="Processes that simulate.")] = 2,
+):
+    """Rebuild a part of the embedded model from nothing; call it again to continue after an interruption.
+
+    The transformer needs the autoencoder first. Several training processes, also on one CPU:
+    torchrun --nproc_per_node 2 -m pisa_kit.cli pretrain autoencoder
+    """
+    from pisa_kit.files import check_choice
+    from pisa_kit.pretrain import TRACKERS, pretrain_autoencoder, pretrain_tracker, pretrain_transformer
+
+    stages = {"autoencoder": pretrain_autoencoder, "transformer": pretrain_transformer}
+    check_choice(stage, (*stages, *TRACKERS), "stage")
+    if stage in stages:
+        stages[stage](out, clips, workers=workers)
+    else:
+        pretrain_tracker(out, stage, clips, workers=workers)
+    typer.echo(f"{stage} in {out}")
+
+
+@app.command()
 def study(
     preset: Annotated[
         str, typer.Option(help="smoke (half a minute, for tests), mini (minutes), full (all seeds).")
@@ -142,3 +168,7 @@ def main():
     except (InputError, RenderError) as error:
         typer.secho(f"pisa: {error}", fg="red", err=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

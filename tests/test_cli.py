@@ -88,6 +88,7 @@ def test_import_turns_the_phone_video_into_a_real_clip(tmp_path):
         (("simulate", "data", "--height", "low,high"), "height: is 'low,high'"),
         (("simulate", "data", "--objects", "sen"), "objects: 'sen' is unknown. Did you mean 'seen'?"),
         (("simulate", "data", "--layout", "simm", "--count", "1"), "Did you mean 'sim'?"),
+        (("pretrain", "transformr"), "stage: 'transformr' is unknown. Did you mean 'transformer'?"),
         (("import", "nowhere.mp4", "out", "--fps", "nan", "--point", "1,1"), "fps: is nan"),
     ],
 )

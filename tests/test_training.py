@@ -138,3 +138,28 @@ def test_foreign_checkpoints_are_refused(tmp_path):
 def test_bad_settings_name_the_field(field, value):
     with pytest.raises(InputError, match=field):
         replace(SETTINGS, **{field: value})
+
+
+def test_two_processes_train_to_the_weights_of_one(tmp_path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_training as t
+loss = lambda model, batch, generator: t.loss(model, batch, t.training.seeded(0))
+batch = lambda step, process, processes: t.make_batch(step, process, processes)
+t.train(t.make_model(), loss, batch, t.SETTINGS, {str(tmp_path / "two")!r})
+"""
+    (tmp_path / "script.py").write_text(code)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(tmp_path / "script.py")]
+    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    def one(model, batch, generator):
+        halves = [loss(model, batch[process::2], training.seeded(0)) for process in (0, 1)]
+        return {name: sum(half[name] for half in halves) / 2 for name in halves[0]}
+
+    single = train(make_model(), one, make_batch, SETTINGS, tmp_path / "one")
+    continued = train(make_model(), loss, make_batch, SETTINGS, tmp_path / "two")  # finished: only loads
+    torch.testing.assert_close(weights(continued), weights(single), atol=1e-6, rtol=0)
+    lines = (tmp_path / "two" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4, 6, 8, 10, 12], "one process writes the log"
