@@ -28,7 +28,7 @@ VIDEO = Video()
 AUTOENCODER = {  # frames per clip: single frames teach space, short clips time, whole clips what lies far apart
     1: Training(steps=1600, batch=32, learning_rate=1e-3, warmup=100, decay=0.3, ema=0.99, log_every=20),
     5: Training(steps=800, batch=8, learning_rate=6e-4, warmup=50, decay=0.3, ema=0.99, log_every=20),
-    17: Training(steps=800, batch=8, learning_rate=6e-4, warmup=50, decay=0.4, ema=0.99, log_every=20),
+    17: Training(steps=400, batch=8, learning_rate=6e-4, warmup=50, decay=0.4, ema=0.99, log_every=20),
 }
 MEASURED = 200  # clips behind the latents' mean and standard deviation
 TRANSFORMER = Training(steps=3000, batch=16, learning_rate=1e-3, warmup=100, decay=0.3, ema=0.995, log_every=20)
