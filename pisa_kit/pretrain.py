@@ -95,19 +95,22 @@ def to_video(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
-def pretrain_autoencoder(folder, clips: int = 4000, stages: dict[int, Training] = AUTOENCODER, workers: int = 2):
+def pretrain_autoencoder(
+    folder, clips: int = 4000, stages: dict[int, Training] = AUTOENCODER, workers: int = 2, start=None
+):
     """Trains the autoencoder on drops and generic motion in all colours; continues after an interruption.
 
     Args:
         folder: receives corpus_autoencoder/, a folder of log and checkpoint per stage, and vae/ in diffusers' format.
         clips: size of the corpus.
         stages: frames per training clip to the settings of that stage, in order.
+        start: folder of an autoencoder to start from, e.g. the unfinished one in weights/; None starts from nothing.
     """
     folder = Path(folder)
     frames, masks, _ = read_corpus(
         corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5, workers=workers)
     )
-    model = Reconstruction(make_autoencoder())
+    model = Reconstruction(AutoencoderKLWan.from_pretrained(start) if start else make_autoencoder())
     for length, settings in stages.items():
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(length > 1 or "time_conv" not in name)  # single frames never reach these
