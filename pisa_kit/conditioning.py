@@ -6,11 +6,17 @@ sigma = 1, data at sigma = 0, and the model predicts the velocity `noise - x0`.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, WanImageToVideoPipeline, WanTransformer3DModel
 
 TEXT_TOKENS = 32  # prompts are padded to this length
 TRAIN_TIMESTEPS = 1000  # sigma 1 in the transformer's units
+
+
+def to_video(frames: np.ndarray) -> torch.Tensor:
+    """(B, T, H, W, 3) uint8 to (B, 3, T, H, W) float in [-1, 1]."""
+    return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
 @dataclass(frozen=True)

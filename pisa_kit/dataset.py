@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from pisa_kit import scene_model, scenes, shapes, textures
 from pisa_kit import simulate as simulator
 from pisa_kit.clips import Clip
-from pisa_kit.files import InputError, check_choice, read_json, write_json
+from pisa_kit.files import InputError, check_choice, check_workers, read_json, write_json
 from pisa_kit.layouts import LAYOUTS, read_clip, write_clip
 from pisa_kit.presets import Ranges, Video
 from pisa_kit.scenes import SPLITS, sample
@@ -102,12 +102,6 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
     clips = list(tqdm(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
     write_json(manifest, {"recipe": wanted, "clips": clips})
     return folder
-
-
-def check_workers(workers: int):
-    """Raises InputError unless at least one process is asked for."""
-    if workers < 1:
-        raise InputError("arguments", "workers", f"is {workers}", "Ask for at least one process.")
 
 
 def _write_one(folder: Path, recipe: Recipe, index: int) -> dict:

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from pisa_kit.clips import Clip, check_fps
-from pisa_kit.files import DATA, InputError, atomic_path, read_json
+from pisa_kit.files import DATA, InputError, atomic_path, check_workers, read_json
 from pisa_kit.layouts import dropped_index, read_masks
 from pisa_kit.metrics import both_scores
 
@@ -117,8 +117,7 @@ def score_file(pairs, out=None, workers: int = 1) -> Report:
     Raises:
         InputError: `pairs` cannot be read or lists nothing, or `out` cannot be written.
     """
-    if workers < 1:
-        raise InputError("arguments", "workers", f"is {workers}", "Ask for at least one process.")
+    check_workers(workers)
     pairs = Path(pairs)
     lines = _read_lines(pairs)
     if out is None:

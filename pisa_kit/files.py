@@ -41,6 +41,12 @@ def check_choice(name: str, choices, label: str) -> str:
     )
 
 
+def check_workers(workers: int):
+    """Raises InputError unless at least one process is asked for."""
+    if workers < 1:
+        raise InputError("arguments", "workers", f"is {workers}", "Ask for at least one process.")
+
+
 @contextmanager
 def atomic_path(path):
     """Yields a temporary path beside `path`; it takes `path`'s place only if the block succeeds.

@@ -13,8 +13,6 @@ from pathlib import Path, PurePosixPath
 
 from pisa_kit.files import InputError
 
-_READ_ERRORS = (OSError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
-
 
 class NamedBytes(io.BytesIO):
     """A file in memory that knows the name messages should use."""

@@ -4,12 +4,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from diffusers import WanImageToVideoPipeline
 from tqdm.auto import tqdm
 
 from pisa_kit.clips import Clip
-from pisa_kit.conditioning import condition
+from pisa_kit.conditioning import condition, to_video
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.layouts import find_clips, read_clip, write_clip
 from pisa_kit.sampling import noise_like, sample
@@ -81,9 +80,8 @@ def generate(
 
 def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[int]) -> np.ndarray:
     """Videos (B, T, H, W, 3) uint8; `seeds` holds the run's seed and each clip's place."""
-    first = np.stack([truth.frames[0] for truth in truths])
-    frames = torch.from_numpy(first).permute(0, 3, 1, 2).float().to(pipeline.device) / 127.5 - 1
-    given = condition(pipeline, frames, [truth.caption for truth in truths])
+    first = to_video(np.stack([truth.frames[:1] for truth in truths])).to(pipeline.device)
+    given = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths])
     latent_frames = (protocol.frames - 1) // pipeline.vae.config.scale_factor_temporal + 1
     noise = noise_like(given, latent_frames, [seeds[0] * 1_000_003 + place for place in seeds[1:]])
     video = sample(pipeline, given, noise, protocol.steps)

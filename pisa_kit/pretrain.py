@@ -12,6 +12,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from pisa_kit.autoencoder import Reconstruction, make_autoencoder, object_weight, reconstruction_loss
+from pisa_kit.conditioning import to_video
 from pisa_kit.embedded import assemble
 from pisa_kit.files import check_choice, read_npz, write_npz
 from pisa_kit.motion import sample_motion
@@ -88,11 +89,6 @@ def read_corpus(folder) -> tuple[np.ndarray, np.ndarray, list[str]]:
     masks = np.concatenate([np.unpackbits(shard["masks"], axis=-1).astype(bool) for shard in shards])
     captions = [line for shard in shards for line in shard["captions"].tobytes().decode().split("\n")]
     return frames, masks, captions
-
-
-def to_video(frames: np.ndarray) -> torch.Tensor:
-    """(B, T, H, W, 3) uint8 to (B, 3, T, H, W) float in [-1, 1]."""
-    return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
 def pretrain_autoencoder(

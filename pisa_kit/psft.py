@@ -7,7 +7,7 @@ import torch
 from diffusers import WanImageToVideoPipeline
 from tqdm.auto import tqdm
 
-from pisa_kit.conditioning import Condition, condition, encode, velocity
+from pisa_kit.conditioning import Condition, condition, encode, to_video, velocity
 from pisa_kit.files import InputError, read_npz, write_npz
 from pisa_kit.presets import Training
 from pisa_kit.training import train
@@ -55,7 +55,7 @@ def cache_latents(pipeline: WanImageToVideoPipeline, videos, captions: list[str]
         return read_npz(path, "latents", "text")
     latents, text = [], []
     for start in tqdm(range(0, len(videos), batch), desc="encoding", unit=f"{batch} clips"):
-        frames = torch.from_numpy(np.asarray(videos[start : start + batch])).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        frames = to_video(np.asarray(videos[start : start + batch]))
         with torch.no_grad():
             latents.append(encode(pipeline.vae, frames).numpy())
             text.append(condition(pipeline, frames[:, :, 0], captions[start : start + batch]).text.numpy())

@@ -14,7 +14,6 @@ from pisa_kit.files import InputError, atomic_path
 from pisa_kit.folders import label
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError)
 
 

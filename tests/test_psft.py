@@ -8,11 +8,10 @@ import torch
 from diffusers import WanImageToVideoPipeline
 
 from pisa_kit import psft
-from pisa_kit.conditioning import encode
+from pisa_kit.conditioning import encode, to_video
 from pisa_kit.embedded import assemble
 from pisa_kit.files import InputError
 from pisa_kit.presets import Training
-from pisa_kit.pretrain import to_video
 from pisa_kit.scenes import sample
 from pisa_kit.simulate import simulate
 

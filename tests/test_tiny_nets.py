@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from pisa_kit.conditioning import to_video
 from pisa_kit.presets import Training
-from pisa_kit.pretrain import to_video
 from pisa_kit.scenes import sample
 from pisa_kit.simulate import simulate
 from pisa_kit.tiny_nets import MaskTracker, erase, tracking_loss
