@@ -71,6 +71,7 @@ class Training:
         clip: largest gradient norm.
         ema: decay of the average of the weights, which is what is kept.
         precision: "no" (float32) or "bf16".
+        optimizer: "adamw", or "muon" for the weight matrices and AdamW for the rest.
     """
 
     steps: int
@@ -84,6 +85,7 @@ class Training:
     ema: float = 0.99
     seed: int = 0
     precision: str = "no"
+    optimizer: str = "adamw"
     log_every: int = 10
     checkpoint_every: int = 100
 
@@ -95,7 +97,8 @@ class Training:
                 raise InputError("training", name, f"is {getattr(self, name)}", "Give a number above 0.")
         if not 0 <= self.ema < 1:
             raise InputError("training", "ema", f"is {self.ema}", "Give a decay in [0, 1).")
-        check_choice(self.precision, ("no", "bf16", "fp16"), "precision")
+        check_choice(self.precision, ("no", "bf16"), "precision")
+        check_choice(self.optimizer, ("adamw", "muon"), "optimizer")
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of step number `step`, counted from 0."""

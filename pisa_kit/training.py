@@ -18,6 +18,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from pisa_kit.files import InputError, atomic_path, write_json
+from pisa_kit.optimizers import Optimizer
 from pisa_kit.presets import Training
 
 
@@ -53,14 +54,11 @@ def train(
     no_gpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     accelerator = Accelerator(mixed_precision=settings.precision, cpu=no_gpu)  # without cpu=True no processes on CPUs
     # 1. what is trained, and how
-    optimizer = torch.optim.AdamW(
-        trainable(model), lr=settings.learning_rate, weight_decay=settings.weight_decay, eps=settings.epsilon
-    )
+    wrapped = accelerator.prepare(model)
+    optimizer = Optimizer(trainable(model), settings)
     average = EMAModel(trainable(model), decay=settings.ema)
     # 2. where it left off
     start = load_checkpoint(folder / "checkpoint.safetensors", model, optimizer, average, settings)
-    average.to(accelerator.device)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
     if accelerator.is_main_process:
         write_json(folder / "settings.json", asdict(settings))
         _forget_after(folder / "log.jsonl", start)
@@ -76,8 +74,6 @@ def train(
     wrapped.train()
     for step in bar:
         began = time.perf_counter()
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at(step)
         generator = seeded(settings.seed, step, accelerator.process_index)
         share = batch(step, accelerator.process_index, accelerator.num_processes)
         with accelerator.autocast():
@@ -85,8 +81,8 @@ def train(
         accelerator.backward(terms["loss"])
         norm = accelerator.clip_grad_norm_(trainable(model), settings.clip)
         _check_finite(terms, norm, step, label)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.step(settings.learning_rate_at(step) / settings.learning_rate)
+        optimizer.zero_grad()
         average.step(trainable(model))
         # 4. what is remembered
         done = step + 1
@@ -97,7 +93,7 @@ def train(
                 _append(folder / "log.jsonl", line | {"seconds": round(time.perf_counter() - began, 4)})
                 bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
             if done % settings.checkpoint_every == 0 or done == settings.steps:
-                save_checkpoint(folder / "checkpoint.safetensors", done, model, optimizer.optimizer, average, settings)
+                save_checkpoint(folder / "checkpoint.safetensors", done, model, optimizer, average, settings)
         if done % settings.checkpoint_every == 0:
             accelerator.wait_for_everyone()
     average.copy_to(trainable(model))
@@ -142,12 +138,11 @@ def _append(path: Path, line: dict):
 # --- checkpoints -------------------------------------------------------------------------------------------------
 
 
-def save_checkpoint(path, step: int, model: nn.Module, optimizer, average: EMAModel, settings: Training):
+def save_checkpoint(path, step: int, model: nn.Module, optimizer: Optimizer, average: EMAModel, settings: Training):
     """Writes weights, their average and the optimizer's moments as one safetensors file, whole or not at all."""
     tensors = {f"weight.{index}": parameter.detach() for index, parameter in enumerate(trainable(model))}
     tensors |= {f"average.{index}": shadow for index, shadow in enumerate(average.shadow_params)}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    tensors |= {f"optimizer.{name}": value for name, value in optimizer.state().items()}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     about = {"step": str(step), "settings": json.dumps(asdict(settings))}
     with atomic_path(path) as temporary:
@@ -158,7 +153,7 @@ def save_checkpoint(path, step: int, model: nn.Module, optimizer, average: EMAMo
             raise InputError(path, "checkpoint", f"cannot be written ({error})", remedy) from error
 
 
-def load_checkpoint(path, model: nn.Module, optimizer, average: EMAModel, settings: Training) -> int:
+def load_checkpoint(path, model: nn.Module, optimizer: Optimizer, average: EMAModel, settings: Training) -> int:
     """Restores what `save_checkpoint` wrote; returns the number of steps done, 0 without a checkpoint.
 
     Raises:
@@ -181,13 +176,11 @@ def load_checkpoint(path, model: nn.Module, optimizer, average: EMAModel, settin
     shapes = [tuple(tensors[f"weight.{i}"].shape) if f"weight.{i}" in tensors else None for i in range(len(parameters))]
     if shapes != [tuple(parameter.shape) for parameter in parameters] or f"weight.{len(parameters)}" in tensors:
         raise InputError(path, "weights", "belong to another model", "Use another folder, or the original model.")
-    state = {}
     with torch.no_grad():
         for index, parameter in enumerate(parameters):
             parameter.copy_(tensors[f"weight.{index}"])
             average.shadow_params[index].copy_(tensors[f"average.{index}"])
-            prefix = f"optimizer.{index}."
-            state[index] = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     average.optimization_step = int(about["step"])
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    prefix = "optimizer."
+    optimizer.load_state({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
     return int(about["step"])

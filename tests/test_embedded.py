@@ -1,5 +1,8 @@
 """The embedded model's parts: stock classes, stock format, and an autoencoder loss that measures what it says."""
 
+import unittest.mock
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +63,23 @@ def test_autoencoder_shapes_and_unclamped_decoding():
     assert latents.shape == (2, codec.CHANNELS, 9, 8, 8) and decoded.shape == video.shape
     torch.testing.assert_close(reconstructed, decoded)
     torch.testing.assert_close(mean, latents)
+
+
+def test_frame_by_frame_gives_the_same_pictures_and_gradients():
+    model = codec.Reconstruction(codec.make_autoencoder())
+    video = torch.rand(2, 3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    calls, convolve = [], codec.F.conv2d
+    results = []
+    for manager in (nullcontext(), codec.frame_by_frame()):
+        model.zero_grad()
+        with manager, unittest.mock.patch.object(codec.F, "conv2d", lambda *a: calls.append(1) or convolve(*a)):
+            decoded, *_ = model(video)
+            decoded.square().mean().backward()
+        results.append((decoded.detach(), model.autoencoder.encoder.conv_in.weight.grad.clone(), len(calls)))
+    for one, other in zip(results[0][:2], results[1][:2], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    assert results[1][2] > results[0][2] + 20, "it does take the short way"
+    assert "frame_by_frame" not in codec.WanCausalConv3d.forward.__qualname__
 
 
 def test_psnr_in_decibels():
