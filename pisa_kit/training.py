@@ -33,6 +33,7 @@ def train(
     settings: Training,
     folder,
     label: str = "training",
+    watch: Callable[[dict], None] | None = None,
 ) -> nn.Module:
     """Trains the parameters of `model` that require gradients; continues from `folder`'s checkpoint if there is one.
 
@@ -42,13 +43,14 @@ def train(
         batch: (step, process, processes) to this process's share of the batch of that step.
         settings: every number of the run.
         folder: receives settings.json, log.jsonl (a line per `log_every` steps) and checkpoint.safetensors.
+        watch: called with every line of the log, e.g. to draw a curve.
 
     Returns:
         The model with the averaged (EMA) weights.
 
     Raises:
         TrainingError: a loss or gradient that is not finite.
-        InputError: a checkpoint of another model or of other settings, or a folder that cannot be written.
+        InputError: a checkpoint of another model, other settings or more steps, or a folder that cannot be written.
     """
     folder = Path(folder)
     no_gpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
@@ -59,6 +61,9 @@ def train(
     average = EMAModel(trainable(model), decay=settings.ema)
     # 2. where it left off
     start = load_checkpoint(folder / "checkpoint.safetensors", model, optimizer, average, settings)
+    if start > settings.steps:
+        problem = f"has done {start} steps, more than the {settings.steps} asked for"
+        raise InputError(folder / "checkpoint.safetensors", "steps", problem, "Use another folder, or ask for more.")
     if accelerator.is_main_process:
         write_json(folder / "settings.json", asdict(settings))
         _forget_after(folder / "log.jsonl", start)
@@ -90,8 +95,11 @@ def train(
             if done % settings.log_every == 0 or done == settings.steps:
                 line = {name: float(term.detach()) for name, term in terms.items()}
                 line |= {"step": done, "gradient": float(norm), "lr": settings.learning_rate_at(step)}
-                _append(folder / "log.jsonl", line | {"seconds": round(time.perf_counter() - began, 4)})
+                line["seconds"] = round(time.perf_counter() - began, 4)
+                _append(folder / "log.jsonl", line)
                 bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
+                if watch:
+                    watch(line)
             if done % settings.checkpoint_every == 0 or done == settings.steps:
                 save_checkpoint(folder / "checkpoint.safetensors", done, model, optimizer, average, settings)
         if done % settings.checkpoint_every == 0:
@@ -128,6 +136,11 @@ def _forget_after(path: Path, step: int):
         kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
         with atomic_path(path) as temporary:
             temporary.write_text("".join(line + "\n" for line in kept))
+
+
+def read_log(folder) -> list[dict]:
+    """The lines of a run's log.jsonl."""
+    return [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
 
 
 def _append(path: Path, line: dict):

@@ -1,5 +1,7 @@
 """The embedded model's parts: stock classes, stock format, and an autoencoder loss that measures what it says."""
 
+import json
+import shutil
 import unittest.mock
 from contextlib import nullcontext
 
@@ -10,7 +12,8 @@ from diffusers import WanImageToVideoPipeline
 from PIL import Image
 
 from pisa_kit import autoencoder as codec
-from pisa_kit.embedded import assemble, make_tokenizer
+from pisa_kit.embedded import assemble, load, make_tokenizer
+from pisa_kit.files import InputError
 from pisa_kit.motion import KINDS
 from pisa_kit.scenes import SPLITS, sample
 
@@ -40,6 +43,34 @@ def test_stock_pipeline_loads_it_and_generates(pipeline):
     np.testing.assert_array_equal(video, make("A red mug falls.", 0))
     assert np.abs(video - make("A red mug falls.", 1)).max() > 1e-3
     assert np.abs(video - make("A blue sphere rises.", 0)).max() > 1e-5, "the prompt reaches the video"
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda folder: shutil.rmtree(folder / "vae"), "vae: is missing"),
+        (lambda folder: (folder / "model_index.json").unlink(), "model_index.json"),
+        (lambda folder: _configure(folder, num_layers=8), "transformer: has weights of another architecture"),
+        (lambda folder: _configure(folder, num_layers=2), "transformer: has weights of another architecture"),
+        (lambda folder: _configure(folder, ffn_dim=512), "transformer: cannot be loaded"),
+        (lambda folder: _cut(folder / "vae" / "diffusion_pytorch_model.safetensors"), "vae: cannot be loaded"),
+    ],
+)
+def test_incomplete_or_foreign_pipelines_are_refused(pipeline, tmp_path, damage, message):
+    pipeline.save_pretrained(tmp_path)
+    assert load(tmp_path).config.expand_timesteps
+    damage(tmp_path)
+    with pytest.raises(InputError, match=message):
+        load(tmp_path)
+
+
+def _configure(folder, **changes):
+    path = folder / "transformer" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
 
 
 def test_every_caption_is_made_of_known_words():

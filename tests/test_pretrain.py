@@ -87,7 +87,7 @@ def test_transformer_learns_generic_motion_on_the_trained_autoencoder(corpus, fo
     )
     assert pipeline.vae.config.latents_std != [1.0] * CHANNELS
     _, _, captions = pretrain.read_corpus(folder / "corpus_generic")
-    assert len(captions) == 6 and (folder / "transformer" / "pipeline" / "model_index.json").exists()
+    assert len(captions) == 6 and (folder / "transformer" / "pipeline_2" / "model_index.json").exists()
 
 
 def test_the_two_trackers_learn_from_different_clips(corpus, folder):

@@ -57,7 +57,7 @@ def test_killed_training_continues_to_the_same_weights_in_stock_format(cached, t
         psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "part")
     monkeypatch.undo()
     psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "part")
-    loaded = WanImageToVideoPipeline.from_pretrained(tmp_path / "part" / "pipeline")
+    loaded = WanImageToVideoPipeline.from_pretrained(tmp_path / "part" / "pipeline_6")
     for name, value in whole.transformer.state_dict().items():
         assert torch.equal(value, loaded.transformer.state_dict()[name]), name
     fresh = assemble().transformer.state_dict()
