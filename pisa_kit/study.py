@@ -82,29 +82,36 @@ class Run:
         """The image-to-video model before post-training: the embedded one unless the preset names another."""
         return load(self.preset.base) if self.preset.base else load()
 
-    def training_latents(self, base: WanImageToVideoPipeline, seed: int) -> dict:
-        """PSFT's drops for one seed, simulated and encoded once and kept (see `psft.cache_latents`)."""
-        preset = self.preset
-        key = _key(preset.video, preset.ranges, simulator_version())
-        name = f"drops_{preset.psft_clips}_seed{seed}_{key}"
-        first = TRAINING_SEEDS * seed
-        folder = corpus(self.folder / "data" / name, preset.psft_clips, 1.0, 0.0, first, preset.ranges, WORKERS)
-        path = self.folder / "data" / f"latents_{name}_{revision(base.vae)}.npz"
-        frames, _, captions = (None, None, None) if path.exists() else read_corpus(folder)
-        return cache_latents(base, frames, captions, path)
+    def drops(self, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """PSFT's training drops for one seed, simulated once and kept: frames, masks, captions (`read_corpus`)."""
+        return read_corpus(self._drops_folder(seed))
+
+    def _drops_folder(self, seed: int) -> Path:
+        count, ranges = self.preset.psft_clips, self.preset.ranges
+        folder = self.folder / "data" / f"drops_{count}_seed{seed}_{_key(ranges, simulator_version())}"
+        return corpus(folder, count, 1.0, 0.0, TRAINING_SEEDS * seed, ranges, WORKERS)
 
     def psft(self, clips: int, steps: int, seed: int, watch=None) -> WanImageToVideoPipeline:
-        """The base after `steps` steps of PSFT on `clips` drops, trained once and kept; fewer steps come first.
+        """The base after `steps` steps of PSFT on the first `clips` drops, trained once and kept.
+
+        Ask for fewer steps before more: a longer run continues the shorter one.
 
         Args:
             watch: see `training.train`.
         """
-        base, preset = self.base(), self.preset
-        settings = replace(preset.psft, steps=steps, seed=seed)
-        key = _key(replace(settings, steps=1), revision(base.transformer), revision(base.vae), simulator_version())
-        cached = {name: array[:clips] for name, array in self.training_latents(base, seed).items()}
-        folder = self.folder / "models" / f"psft_{clips}_clips_seed{seed}_{key}"
+        settings = replace(self.preset.psft, steps=steps, seed=seed)
+        folder, base = self.psft_folder(clips, seed), self.base()
+        drops = self._drops_folder(seed)
+        path = drops.with_name(f"{drops.name}_latents_{revision(base.vae)}.npz")
+        cached = cache_latents(base, *((None, None) if path.exists() else self.drops(seed)[::2]), path)
+        cached = {name: array[:clips] for name, array in cached.items()}
         return train_transformer(base, cached, settings, folder, f"PSFT on {clips} clips", watch)
+
+    def psft_folder(self, clips: int, seed: int) -> Path:
+        """Where `psft` keeps a run's log, checkpoint and pipelines."""
+        base, settings = self.base(), replace(self.preset.psft, steps=1, seed=seed)
+        key = _key(settings, revision(base.transformer), revision(base.vae), self._drops_folder(seed).name)
+        return self.folder / "models" / f"psft_{clips}_clips_seed{seed}_{key}"
 
     def film(self, pipeline: WanImageToVideoPipeline, label: str, truths: list[Clip], seed: int) -> list[Clip]:
         """A video by the pipeline for each true clip's first frame and caption, made once and kept."""
