@@ -149,9 +149,20 @@ class Preset:
 
 
 PRESETS = {
-    "smoke": Preset("smoke", seeds=(0,), test_clips=6, phone_resamples=40),
-    "mini": Preset("mini", seeds=(0,), test_clips=60),
-    "full": Preset("full", seeds=(0, 1, 2), test_clips=200, phone_resamples=2000),
+    "smoke": Preset(
+        "smoke",
+        seeds=(0,),
+        test_clips=6,
+        phone_resamples=40,
+        sampling_steps=2,
+        psft=Training(steps=4, batch=4, learning_rate=5e-4, warmup=2, decay=0, ema=0.5, log_every=1),
+        psft_clips=8,
+        data_sizes=(4, 8),
+        step_counts=(2, 4),
+        generic_clips=5,
+    ),
+    "mini": Preset("mini", seeds=(0,), test_clips=60, data_sizes=(16, 128, 1024), step_counts=(75, 300, 600)),
+    "full": Preset("full", seeds=(0, 1, 2), test_clips=200, phone_resamples=2000, generic_clips=200),
 }
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pisa_kit.clips import Clip
-from pisa_kit.evaluate import METRICS, Report, bootstrap_mean, evaluate, score_file, score_pair, summarise
+from pisa_kit.evaluate import METRICS, Report, bootstrap_mean, evaluate, reduction, score_file, score_pair, summarise
 from pisa_kit.files import InputError
 
 SIZE = 32
@@ -284,3 +284,14 @@ def test_lines_show_a_mean_per_metric():
     lines = Report.from_rows([score_pair("a", falling(3)[:, 0], 16, falling(1)[:, 0], 16)]).lines()
     assert len(lines) == 1 + len(METRICS)
     assert lines[1] == f"  {'l2':<24}0.0442 [0.0442, 0.0442]  n = 1"
+
+
+def test_reduction_is_a_ratio_of_means_with_a_paired_interval():
+    rng = np.random.default_rng(0)
+    before = rng.uniform(0.1, 0.3, 200)
+    exact = reduction(before, 0.25 * before)
+    assert exact == pytest.approx({"mean": 0.75, "low": 0.75, "high": 0.75, "n": 200})
+    noisy = reduction(before, rng.uniform(0, 0.1, 200))
+    assert noisy["low"] < noisy["mean"] < noisy["high"] and 0.02 < noisy["high"] - noisy["low"] < 0.2
+    before[:50] = np.nan
+    assert reduction(before, before)["n"] == 150

@@ -13,7 +13,7 @@ from pisa_kit.presets import Ranges
 from pisa_kit.references import REFERENCES
 from pisa_kit.scenes import sample
 from pisa_kit.simulate import simulate
-from pisa_kit.widgets import inspect, playground
+from pisa_kit.widgets import inspect, live_curve, playground
 
 VIDEO = {"size": 32, "frames": 9, "fps": 16}
 
@@ -88,3 +88,13 @@ def test_chronophotograph_shows_every_position(truth):
 def test_flow_colours_are_white_where_nothing_moves(truth):
     colours = plotting.flow_colours(truth.flow[3])
     assert (colours[~truth.masks[3].any(0)] == 255).all() and (colours[truth.dropped[3]] < 255).any()
+
+
+def test_the_live_curve_is_drawn_while_training():
+    picture, watch = live_curve(every=2)
+    assert not picture.value
+    seen = []
+    for step in range(1, 6):
+        watch({"step": step, "loss": 1 / step})
+        seen.append(bytes(picture.value))
+    assert seen[0] == b"" and seen[1][:4] == b"\x89PNG" and seen[2] == seen[1] != seen[3]
