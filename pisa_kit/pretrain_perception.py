@@ -57,18 +57,18 @@ def pretrain_tracker(
             judge/ in the format of `net_files`.
         name: "judge" or "reward".
         clips: of corpus_autoencoder, whose true frames are used; the autoencoder's stages share it.
-        decoded: clips of corpus_perception, whose reconstructions are used.
+        decoded: clips of corpus_perception, whose reconstructions are used: the same scenes, so the halves stay apart.
 
     Raises:
         InputError: another name, or no autoencoder.
     """
     folder, (width, seed) = Path(folder), TRACKERS[check_choice(name, TRACKERS, "tracker")]
     start = list(TRACKERS).index(name)
-    pools = _perception_pools(folder, decoded, workers)[1:]
+    _, copies = _perception_pools(folder, decoded, workers)
     frames, masks, _ = read_corpus(
         corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5, workers=workers)
     )
-    pools = [replace(pool, clips=_shown(pool.masks, start)) for pool in (Pool(frames, masks, np.array([])), *pools)]
+    pools = [Pool(frames, masks, _shown(masks, start)), replace(copies, clips=_shown(copies.masks, start))]
     settings = replace(settings, seed=seed)
     batch = partial(_tracker_batch, pools, settings)
     return _train(MaskTracker, width, tracking_loss, batch, settings, folder, name, pools)
@@ -93,7 +93,8 @@ def _perception_pools(folder: Path, clips: int, workers: int, truth: str = "") -
     path = corpus(folder / "corpus_perception", clips, drops=0.5, any_colour=0.5, workers=workers, truth=True)
     frames, masks, _ = read_corpus(path)
     targets = read_truth(path, truth) if truth else None
-    return [Pool(each, masks, np.arange(len(each)), targets) for each in (frames, reconstructed(path, folder / "vae"))]
+    decoded = reconstructed(path, folder / "vae")
+    return [Pool(each, masks, np.arange(len(masks)), targets) for each in (frames, decoded)]
 
 
 def _shown(masks: np.ndarray, start: int) -> np.ndarray:

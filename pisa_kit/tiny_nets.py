@@ -38,7 +38,7 @@ class UNet(nn.Module):
         stride, (height, width) = 2 ** len(self.up), picture.shape[-2:]
         if height % stride or width % stride:
             remedy = f"Resize or pad it to sides divisible by {stride}."
-            raise InputError("video", "size", f"is {width}x{height}, which the net cannot halve {stride}-fold", remedy)
+            raise InputError("video", "size", f"is {width}x{height}", remedy)
         maps = [self.down[0](picture)]
         for block in self.down[1:]:
             maps.append(block(F.avg_pool2d(maps[-1], 2)))
@@ -122,7 +122,7 @@ class DepthNet(nn.Module):
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] to inverse depth (B, H, W), 1/m, at least 1 / `FAR`; sides divisible by 8.
 
-        Metric, unlike Depth Anything's, because the simulator's camera is always the same.
+        Metric, unlike Depth Anything's, because the simulator's lens is always the same.
         """
         return F.softplus(self.net(picture)[0][:, 0]) + 1 / FAR
 

@@ -100,18 +100,20 @@ def test_targets_belong_to_the_pictures(pools):
             [(second[:, to[0], to[1]] - first[:, inside]).abs().mean(), (second - first)[:, inside].abs().mean()]
         )
     followed, unmoved = np.array(moved).T
-    assert len(moved) > 3 and (followed < unmoved).mean() > 0.8, "following the flow finds the same colours"
+    assert len(moved) > 3 and followed.mean() < 0.6 * unmoved.mean(), "following the flow finds the same colours"
     depth = perception._depth_batch(pools["depth"], SETTINGS, 0, 0, 1)
     assert depth["depth"].shape == (4, 64, 64) and 0.5 < depth["depth"].min() < depth["depth"].max() < 10
 
 
 def test_mirrored_flow_turns_its_sign(pools):
-    settings = Training(steps=1, batch=8, learning_rate=1)
-    video, masks, flow, turn = perception._windows(pools["flow"], 2, settings, 0, 0, 1)
+    settings = Training(steps=1, batch=16, learning_rate=1)
     batch = perception._flow_batch(pools["flow"], settings, 0, 0, 1)
+    turn = perception._windows(pools["flow"], 2, settings, 0, 0, 1)[-1]
+    known = torch.from_numpy(pools["flow"][0].truth).float().flatten(0, 1).permute(0, 3, 1, 2)
     assert set(turn.tolist()) == {-1, 1}
-    assert torch.equal(batch["flow"][:, 0], flow[..., 0] * turn[:, None, None])
-    assert torch.equal(batch["flow"][:, 1], flow[..., 1])
+    for flow, sign in zip(batch["flow"], turn, strict=True):
+        unmirrored = torch.stack([-flow[0], flow[1]]).flip(-1) if sign < 0 else flow
+        assert (known == unmirrored).flatten(1).all(1).any(), "a flow of the corpus"
 
 
 def test_the_two_trackers_learn_from_different_clips_and_ship(folder, monkeypatch):
