@@ -1,19 +1,21 @@
 """The embedded model's video autoencoder: a tiny stock `AutoencoderKLWan`, its start, and its training loss."""
 
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample, unpatchify
 from torch import nn
 
-CHANNELS = 24  # of the latents
+CHANNELS = 32  # of the latents
 KL_WEIGHT = 1e-6
 OBJECT_WEIGHT = 6.0  # of a pixel on the moving object, or where it was one frame before, against 1 elsewhere
 START_LOG_VARIANCE = -6.0
 
 
 def make_autoencoder(seed: int = 0) -> AutoencoderKLWan:
-    """A new autoencoder: 8x8 pixels and 2 frames (after the first) become one latent of 24 channels; 2.4 M parameters.
+    """A new autoencoder: 8x8 pixels and 2 frames (after the first) become one latent of 32 channels; 2.5 M parameters.
 
     Half the temporal compression of Wan 2.2's: with 4 frames per latent the fastest frames of a drop smear. It starts
     as an image codec (nothing reaches across time), so that it can be trained on single frames first.
@@ -26,6 +28,7 @@ def make_autoencoder(seed: int = 0) -> AutoencoderKLWan:
         num_res_blocks=1,
         temperal_downsample=[False, True],
         patch_size=2,
+        is_residual=True,
         in_channels=12,
         out_channels=12,
         latents_mean=[0.0] * CHANNELS,
@@ -57,6 +60,24 @@ def _start_as_copy(module: WanResample):
         nn.init.zeros_(module.time_conv.bias)
         for index in range(len(weight)):
             weight[index, index % weight.shape[1], -1] = 1
+
+
+@contextmanager
+def frame_by_frame():
+    """Inside, a causal convolution of a first frame skips the zeros before it: the same result in half the time."""
+    whole = WanCausalConv3d.forward
+
+    def forward(layer: WanCausalConv3d, x: torch.Tensor, cache_x: torch.Tensor | None = None) -> torch.Tensor:
+        width, _, height, _, before, _ = layer._padding
+        if cache_x is not None or x.shape[2] > 1 or before != layer.kernel_size[0] - 1:
+            return whole(layer, x, cache_x)
+        return F.conv2d(x[:, :, 0], layer.weight[:, :, -1], layer.bias, layer.stride[1:], (height, width))[:, :, None]
+
+    WanCausalConv3d.forward = forward
+    try:
+        yield
+    finally:
+        WanCausalConv3d.forward = whole
 
 
 def decode(autoencoder: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:

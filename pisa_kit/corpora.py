@@ -20,7 +20,7 @@ from pisa_kit.simulate import simulate
 
 CORPUS_SEED = 1_000_000  # scene seeds of the corpora; PSFT's count up from 0, held-out ones from 10,000,000
 SHARD = 100  # clips per file
-VIDEO = Video()
+VIDEO, RANGES = Video(), Ranges()
 TRUTH = ("depth", "flow")  # what a corpus may also store
 DECODED_AT_ONCE = 4  # clips; more need more memory and are not faster
 
@@ -35,36 +35,52 @@ def recolour(scene: Scene, seed: int) -> Scene:
     )
 
 
-def corpus(folder, count: int, drops: float, any_colour: float, workers: int = 2, truth: bool = False) -> Path:
-    """Simulates a corpus of seen shapes and textures in files of `SHARD` clips; finished files are kept.
+def corpus(
+    folder,
+    count: int,
+    drops: float,
+    any_colour: float,
+    first: int = CORPUS_SEED,
+    ranges: Ranges = RANGES,
+    workers: int = 2,
+    truth: bool = False,
+) -> Path:
+    """Simulates a corpus of seen shapes and textures in files of at most `SHARD` clips; finished files are kept.
 
     Args:
-        count: clips, rounded up to whole files.
+        count: clips.
         drops: share of real drops; the others show generic motion (`motion.sample_motion`).
         any_colour: share of scenes with colours from the whole range instead of the seen palette.
+        first: scene seed of the first clip.
+        ranges: what scenes are drawn from.
+        workers: processes.
         truth: also store depth and flow, as float16, for `read_truth`.
     """
     folder = Path(folder)
-    jobs = (delayed(_write_shard)(folder, index, drops, any_colour, truth) for index in range(-(-count // SHARD)))
+    starts, recipe = range(0, count, SHARD), (drops, any_colour, first, ranges)
+    jobs = (delayed(_write_shard)(folder, start, min(SHARD, count - start), truth, *recipe) for start in starts)
     shards = Parallel(n_jobs=workers, return_as="generator")(jobs)
-    list(tqdm(shards, total=-(-count // SHARD), desc=f"simulating {folder.name}", unit=f"{SHARD} clips"))
+    done = all((folder / f"{start // SHARD:04d}.npz").exists() for start in starts)
+    list(tqdm(shards, total=len(starts), desc=f"simulating {folder.name}", unit=f"{SHARD} clips", disable=done))
     return folder
 
 
-def _write_shard(folder: Path, shard: int, drops: float, any_colour: float, truth: bool):
-    path = folder / f"{shard:04d}.npz"
+def _write_shard(
+    folder: Path, start: int, count: int, truth: bool, drops: float, any_colour: float, first: int, ranges: Ranges
+):
+    path = folder / f"{start // SHARD:04d}.npz"
     if path.exists():
         return
-    clips = [_clip(CORPUS_SEED + shard * SHARD + index, drops, any_colour) for index in range(SHARD)]
+    clips = [_clip(first + start + index, drops, any_colour, ranges) for index in range(count)]
     captions = np.frombuffer("\n".join(clip.caption for clip in clips).encode(), np.uint8)
     frames, masks = np.stack([clip.frames for clip in clips]), np.stack([clip.dropped for clip in clips])
     more = {name: np.stack([getattr(clip, name) for clip in clips]).astype(np.float16) for name in TRUTH if truth}
     write_npz(path, frames=frames, masks=np.packbits(masks, axis=-1), captions=captions, **more)
 
 
-def _clip(seed: int, drops: float, any_colour: float):
+def _clip(seed: int, drops: float, any_colour: float, ranges: Ranges):
     rng = np.random.default_rng([seed, 4])
-    scene = sample(seed, Ranges())
+    scene = sample(seed, ranges)
     if rng.random() < any_colour:
         scene = recolour(scene, seed)
     motion = None if rng.random() < drops else sample_motion(scene, seed, (VIDEO.frames - 1) / VIDEO.fps)

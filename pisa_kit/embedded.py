@@ -8,13 +8,16 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanTransformer3DModel
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from pisa_kit import motion
 from pisa_kit.autoencoder import CHANNELS, make_autoencoder
+from pisa_kit.files import InputError, read_json
 from pisa_kit.scenes import COLOURS, FAMILIES, SPLITS
 
+WEIGHTS = Path(__file__).parent / "weights" / "embedded"  # the shipped base model
 TEXT_WIDTH = 64
 WORDS = ("a", "an", "the", "video", "of", "object", "dropping", "ball", ".", "-")
 
@@ -75,6 +78,33 @@ def assemble(
     )
 
 
-def load(path) -> WanImageToVideoPipeline:
-    """A pipeline in diffusers' directory format, safetensors only."""
-    return WanImageToVideoPipeline.from_pretrained(Path(path), use_safetensors=True)
+def load(path=WEIGHTS) -> WanImageToVideoPipeline:
+    """A pipeline in diffusers' directory format, safetensors only; without a path the shipped base model.
+
+    Raises:
+        InputError: a component is missing, damaged, or its weights belong to another architecture.
+    """
+    path = Path(path)
+    index = read_json(path / "model_index.json")
+    components = [name for name, kind in index.items() if isinstance(kind, list) and kind[0]]
+    for component in components:
+        if not (path / component).is_dir():
+            remedy = "Give a complete folder in diffusers' format, as `save_pretrained` writes it."
+            raise InputError(path, component, "is missing", remedy)
+    trained = {"vae": AutoencoderKLWan, "transformer": WanTransformer3DModel}
+    parts = {component: _load_part(path, component, kind) for component, kind in trained.items()}
+    return WanImageToVideoPipeline.from_pretrained(path, use_safetensors=True, **parts)
+
+
+def _load_part(path: Path, component: str, kind):
+    """One trained network; diffusers alone would fill what its file lacks with random weights and only warn."""
+    remedy = "Use the config.json and the weights that were saved together."
+    try:
+        part, info = kind.from_pretrained(path / component, use_safetensors=True, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(path, component, f"cannot be loaded ({str(error).splitlines()[0][:200]})", remedy) from error
+    foreign = [*info["missing_keys"], *info["unexpected_keys"]]
+    if foreign:
+        problem = f"has weights of another architecture ({len(foreign)} missing or left over, e.g. {foreign[0]})"
+        raise InputError(path, component, problem, remedy)
+    return part

@@ -256,6 +256,21 @@ def bootstrap_mean(values: np.ndarray, seed: int = 0) -> dict:
     return {"mean": float(values.mean()), "low": float(low), "high": float(high), "n": len(values)}
 
 
+def reduction(before: np.ndarray, after: np.ndarray, seed: int = 0) -> dict:
+    """By which share the mean falls from `before` to `after`, the same N clips in the same order.
+
+    Returns:
+        `mean` (1 - mean(after) / mean(before)), `low`, `high` (95 % percentile bootstrap over clips) and `n`; clips
+        that lack one of the two are left out.
+    """
+    both = np.isfinite(before) & np.isfinite(after)
+    before, after = before[both], after[both]
+    draws = np.random.default_rng(seed).integers(len(before), size=(RESAMPLES, len(before)))
+    low, high = np.percentile(1 - after[draws].mean(1) / before[draws].mean(1), [2.5, 97.5])
+    share = 1 - after.mean() / before.mean()
+    return {"mean": float(share), "low": float(low), "high": float(high), "n": int(both.sum())}
+
+
 def readable(summary: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
     """A summary for reading: one row per group, one column per metric, cells "mean [low, high]", and n."""
     keys = [column for column in summary.columns if column not in ("metric", "mean", "low", "high", "n")]

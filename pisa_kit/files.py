@@ -4,6 +4,7 @@ import difflib
 import io
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from contextlib import contextmanager, nullcontext
@@ -70,6 +71,28 @@ def atomic_path(path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path):
+    """Yields a temporary folder beside `path`; it becomes `path`, which must not exist, only if the block succeeds.
+
+    Raises:
+        InputError: the folder cannot be created or written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise InputError(path, "output", problem, "Choose a folder you may write to.") from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        os.rename(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(path, data) -> None:

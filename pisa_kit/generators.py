@@ -1,9 +1,11 @@
 """Image and caption to video: a diffusers pipeline in batches, resumed and described; or videos made elsewhere."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from diffusers import WanImageToVideoPipeline
 from tqdm.auto import tqdm
 
@@ -85,6 +87,15 @@ def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[
     latent_frames = (protocol.frames - 1) // pipeline.vae.config.scale_factor_temporal + 1
     noise = noise_like(given, latent_frames, [seeds[0] * 1_000_003 + place for place in seeds[1:]])
     return to_frames(sample(pipeline, given, noise, protocol.steps))
+
+
+def revision(module: torch.nn.Module) -> str:
+    """A short name for a module's weights: changes with any of them."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 def check_frames(pipeline: WanImageToVideoPipeline, protocol: Protocol):

@@ -20,6 +20,8 @@ COLOURS = {
     "slow gravity": "#e08a1e",
     "frozen": "#3f7fbf",
     "vanish": "#b03a8c",
+    "base": "#c0392b",
+    "PSFT": "#1f6fb2",
 }
 LABELS = {
     "l2": "L2, official",
@@ -32,6 +34,8 @@ LABELS = {
     "visibility": "visibility",
     "g_eff": "g_eff [m/s²]",
     "fall_time_error": "fall time error [s]",
+    "object_colour_error": "object colour error",
+    "background_psnr": "background PSNR [dB]",
 }
 
 
@@ -196,6 +200,40 @@ def intervals(summary: pd.DataFrame, metrics: list[str]) -> Figure:
     note = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
     marks = "filled: seen, open: unseen; " if len(splits) > 1 else ""
     figure.supxlabel(f"{marks}n = {note} clips per point, bars: 95 % bootstrap interval", fontsize=8)
+    return figure
+
+
+def loss_curve(log: list[dict], term: str = "loss", title: str = "") -> Figure:
+    """A term of a training log over the steps: every logged step as a dot, their running mean as a line."""
+    steps, values = (np.array([line[key] for line in log], float) for key in ("step", term))
+    figure, axis = plt.subplots(figsize=(6.5, 2.8))
+    axis.plot(steps, values, ".", color="0.7", markersize=4)
+    axis.plot(steps, pd.Series(values).rolling(9, min_periods=1, center=True).mean(), color=COLOURS["PSFT"])
+    axis.set(xlabel="Step", ylabel=term, title=title)
+    return figure
+
+
+def ablation(summary: pd.DataFrame, by: str, metrics: list[str], levels: dict[str, dict[str, float]]) -> Figure:
+    """How metrics change with a number that was varied, one panel per metric, logarithmic.
+
+    Args:
+        summary: columns `by`, metric, mean, low, high, n (as from `evaluate.summarise`).
+        by: what was varied; the label of the horizontal axis.
+        metrics: the panels.
+        levels: {method: {metric: value}}, drawn as horizontal lines for comparison.
+    """
+    figure, axes = plt.subplots(1, len(metrics), figsize=(3.2 * len(metrics), 3), squeeze=False)
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        rows = summary[summary["metric"] == metric]
+        bars = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+        axis.errorbar(rows[by], rows["mean"], bars, fmt="o-", color=COLOURS["PSFT"], capsize=3, markersize=4)
+        for method, values in levels.items():
+            axis.axhline(values[metric], color=colour(method), linestyle="--", linewidth=1, label=method)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(rows[by], [f"{value:g}" for value in rows[by]])
+        axis.set(xlabel=by, title=LABELS.get(metric, metric))
+    axes[0, 0].legend(frameon=False, fontsize="small")
+    figure.supxlabel(f"n = {summary['n'].max()} clips per point, bars: 95 % bootstrap interval", fontsize=8)
     return figure
 
 

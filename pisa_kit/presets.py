@@ -71,6 +71,7 @@ class Training:
         clip: largest gradient norm.
         ema: decay of the average of the weights, which is what is kept.
         precision: "no" (float32) or "bf16".
+        optimizer: "adamw", or "muon" for the weight matrices and AdamW for the rest.
     """
 
     steps: int
@@ -84,6 +85,7 @@ class Training:
     ema: float = 0.99
     seed: int = 0
     precision: str = "no"
+    optimizer: str = "adamw"
     log_every: int = 10
     checkpoint_every: int = 100
 
@@ -95,7 +97,8 @@ class Training:
                 raise InputError("training", name, f"is {getattr(self, name)}", "Give a number above 0.")
         if not 0 <= self.ema < 1:
             raise InputError("training", "ema", f"is {self.ema}", "Give a decay in [0, 1).")
-        check_choice(self.precision, ("no", "bf16", "fp16"), "precision")
+        check_choice(self.precision, ("no", "bf16"), "precision")
+        check_choice(self.optimizer, ("adamw", "muon"), "optimizer")
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of step number `step`, counted from 0."""
@@ -116,6 +119,13 @@ class Preset:
         video: size of the videos.
         ranges: what held-out scenes are drawn from.
         phone_resamples: bootstrap repetitions behind the interval of the phone clip's gravity.
+        base: folder of the image-to-video pipeline to study, or None for the embedded one.
+        sampling_steps: of the sampler.
+        psft: training run of stage 1.
+        psft_clips: simulated drops it sees.
+        data_sizes: numbers of clips of the data ablation, each trained for as many steps as `psft`.
+        step_counts: numbers of steps at which `psft` is evaluated.
+        generic_clips: held-out clips of generic motion, on which forgetting is measured.
     """
 
     name: str
@@ -125,6 +135,13 @@ class Preset:
     video: Video = field(default_factory=Video)
     ranges: Ranges = field(default_factory=Ranges)
     phone_resamples: int = 400
+    base: str | None = None
+    sampling_steps: int = 10
+    psft: Training = Training(steps=600, batch=16, learning_rate=5e-4, decay=0, ema=0.99)
+    psft_clips: int = 1024
+    data_sizes: tuple[int, ...] = (16, 64, 256, 1024)
+    step_counts: tuple[int, ...] = (75, 150, 300, 600)
+    generic_clips: int = 60
 
     def __post_init__(self):
         if not self.seeds or self.test_clips < 1:

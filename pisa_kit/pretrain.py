@@ -1,5 +1,6 @@
 """Builds the embedded model from nothing: one training stage after the other."""
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from accelerate import PartialState
 from diffusers import AutoencoderKLWan
 
-from pisa_kit.autoencoder import Reconstruction, make_autoencoder, object_weight, reconstruction_loss
+from pisa_kit.autoencoder import Reconstruction, frame_by_frame, make_autoencoder, object_weight, reconstruction_loss
 from pisa_kit.conditioning import to_video
 from pisa_kit.corpora import corpus, read_corpus
 from pisa_kit.embedded import assemble
@@ -16,37 +17,36 @@ from pisa_kit.presets import Training
 from pisa_kit.psft import cache_latents, train_transformer
 from pisa_kit.training import train
 
+MUON = {"learning_rate": 2e-3, "optimizer": "muon", "ema": 0.99, "log_every": 20}
 AUTOENCODER = {  # frames per clip: single frames teach space, short clips time, whole clips what lies far apart
-    1: Training(steps=1600, batch=32, learning_rate=1e-3, warmup=100, decay=0.3, ema=0.99, log_every=20),
-    5: Training(steps=800, batch=8, learning_rate=6e-4, warmup=50, decay=0.3, ema=0.99, log_every=20),
-    17: Training(steps=400, batch=8, learning_rate=6e-4, warmup=50, decay=0.4, ema=0.99, log_every=20),
+    1: Training(steps=2000, batch=32, warmup=50, decay=0.2, **MUON),
+    5: Training(steps=600, batch=8, warmup=50, decay=0.2, **MUON),
+    17: Training(steps=500, batch=8, warmup=50, decay=0.6, **MUON),
 }
 MEASURED = 200  # clips behind the latents' mean and standard deviation
 TRANSFORMER = Training(steps=3000, batch=16, learning_rate=1e-3, warmup=100, decay=0.3, ema=0.995, log_every=20)
 
 
-def pretrain_autoencoder(
-    folder, clips: int = 4000, stages: dict[int, Training] = AUTOENCODER, workers: int = 2, start=None
-):
+def pretrain_autoencoder(folder, clips: int = 4000, stages: dict[int, Training] = AUTOENCODER, workers: int = 2):
     """Trains the autoencoder on drops and generic motion in all colours; continues after an interruption.
 
     Args:
         folder: receives corpus_autoencoder/, a folder of log and checkpoint per stage, and vae/ in diffusers' format.
         clips: size of the corpus.
         stages: frames per training clip to the settings of that stage, in order.
-        start: folder of an autoencoder to start from, e.g. the unfinished one in weights/; None starts from nothing.
     """
     folder = Path(folder)
     frames, masks, _ = read_corpus(
         corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5, workers=workers)
     )
-    model = Reconstruction(AutoencoderKLWan.from_pretrained(start) if start else make_autoencoder())
+    model = Reconstruction(make_autoencoder())
     for length, settings in stages.items():
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(length > 1 or "time_conv" not in name)  # single frames never reach these
         batch = partial(_autoencoder_batch, frames, masks, length, settings)
         stage = f"autoencoder_{length}_frames"
-        train(model, reconstruction_loss, batch, settings, folder / stage, label=stage)
+        with frame_by_frame() if length == 1 else nullcontext():
+            train(model, reconstruction_loss, batch, settings, folder / stage, label=stage)
     measure_latents(model.autoencoder, frames[:MEASURED])
     if PartialState().is_main_process:
         model.autoencoder.save_pretrained(folder / "vae")

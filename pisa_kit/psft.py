@@ -1,14 +1,18 @@
 """Stage 1, physics supervised fine-tuning: rectified flow on simulated drops (PISA, PSFT)."""
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from diffusers import WanImageToVideoPipeline
 from tqdm.auto import tqdm
 
 from pisa_kit.conditioning import Condition, condition, encode, to_video, velocity
-from pisa_kit.files import InputError, read_npz, write_npz
+from pisa_kit.embedded import load
+from pisa_kit.files import InputError, atomic_folder, read_npz, write_npz
 from pisa_kit.presets import Training
 from pisa_kit.training import train
 
@@ -65,15 +69,25 @@ def cache_latents(pipeline: WanImageToVideoPipeline, videos, captions: list[str]
 
 
 def train_transformer(
-    pipeline: WanImageToVideoPipeline, cached: dict, settings: Training, folder, label: str = "psft"
+    pipeline: WanImageToVideoPipeline,
+    cached: dict,
+    settings: Training,
+    folder,
+    label: str = "psft",
+    watch: Callable[[dict], None] | None = None,
 ) -> WanImageToVideoPipeline:
     """Trains the pipeline's transformer on cached latents with the velocity loss; continues after an interruption.
 
-    Pre-training and PSFT are this function on different clips.
+    Pre-training and PSFT are this function on different clips. The result after a number of steps is kept, so a longer
+    run in the same folder continues the shorter one.
 
     Args:
         cached: from `cache_latents`.
-        folder: receives the run's log and checkpoint, and pipeline/ in diffusers' format.
+        folder: receives the run's log and checkpoint, and pipeline_<steps>/ in diffusers' format.
+        watch: see `training.train`.
+
+    Returns:
+        The pipeline with the trained transformer; `pipeline` itself is left as it is.
 
     Raises:
         InputError: fewer clips than a batch.
@@ -82,12 +96,19 @@ def train_transformer(
     if len(latents) < settings.batch:
         problem = f"are {len(latents)}, fewer than one batch of {settings.batch}"
         raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
+    done = Path(folder) / f"pipeline_{settings.steps}"
+    if not done.exists():
 
-    def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
-        rng = np.random.default_rng([settings.seed, step])
-        chosen = rng.choice(len(latents), settings.batch, replace=False)[process::processes]
-        return {"latents": torch.from_numpy(latents[chosen]), "text": torch.from_numpy(text[chosen])}
+        def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
+            rng = np.random.default_rng([settings.seed, step])
+            chosen = rng.choice(len(latents), settings.batch, replace=False)[process::processes]
+            return {"latents": torch.from_numpy(latents[chosen]), "text": torch.from_numpy(text[chosen])}
 
-    train(pipeline.transformer, velocity_loss, batch, settings, folder, label)
-    pipeline.save_pretrained(Path(folder) / "pipeline")
-    return pipeline
+        transformer = train(copy.deepcopy(pipeline.transformer), velocity_loss, batch, settings, folder, label, watch)
+        if PartialState().is_main_process:
+            parts = pipeline.components | {"transformer": transformer}
+            tuned = type(pipeline)(**parts, expand_timesteps=pipeline.config.expand_timesteps)
+            with atomic_folder(done) as temporary:
+                tuned.save_pretrained(temporary)
+        PartialState().wait_for_everyone()
+    return load(done)

@@ -18,6 +18,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from pisa_kit.files import InputError, atomic_path, write_json
+from pisa_kit.optimizers import Optimizer
 from pisa_kit.presets import Training
 
 
@@ -32,6 +33,7 @@ def train(
     settings: Training,
     folder,
     label: str = "training",
+    watch: Callable[[dict], None] | None = None,
 ) -> nn.Module:
     """Trains the parameters of `model` that require gradients; continues from `folder`'s checkpoint if there is one.
 
@@ -41,26 +43,27 @@ def train(
         batch: (step, process, processes) to this process's share of the batch of that step.
         settings: every number of the run.
         folder: receives settings.json, log.jsonl (a line per `log_every` steps) and checkpoint.safetensors.
+        watch: called with every line of the log, e.g. to draw a curve.
 
     Returns:
         The model with the averaged (EMA) weights.
 
     Raises:
         TrainingError: a loss or gradient that is not finite.
-        InputError: a checkpoint of another model or of other settings, or a folder that cannot be written.
+        InputError: a checkpoint of another model, other settings or more steps, or a folder that cannot be written.
     """
     folder = Path(folder)
     no_gpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     accelerator = Accelerator(mixed_precision=settings.precision, cpu=no_gpu)  # without cpu=True no processes on CPUs
     # 1. what is trained, and how
-    optimizer = torch.optim.AdamW(
-        trainable(model), lr=settings.learning_rate, weight_decay=settings.weight_decay, eps=settings.epsilon
-    )
+    wrapped = accelerator.prepare(model)
+    optimizer = Optimizer(trainable(model), settings)
     average = EMAModel(trainable(model), decay=settings.ema)
     # 2. where it left off
     start = load_checkpoint(folder / "checkpoint.safetensors", model, optimizer, average, settings)
-    average.to(accelerator.device)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    if start > settings.steps:
+        problem = f"has done {start} steps, more than the {settings.steps} asked for"
+        raise InputError(folder / "checkpoint.safetensors", "steps", problem, "Use another folder, or ask for more.")
     if accelerator.is_main_process:
         write_json(folder / "settings.json", asdict(settings))
         _forget_after(folder / "log.jsonl", start)
@@ -76,8 +79,6 @@ def train(
     wrapped.train()
     for step in bar:
         began = time.perf_counter()
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at(step)
         generator = seeded(settings.seed, step, accelerator.process_index)
         share = batch(step, accelerator.process_index, accelerator.num_processes)
         with accelerator.autocast():
@@ -85,8 +86,8 @@ def train(
         accelerator.backward(terms["loss"])
         norm = accelerator.clip_grad_norm_(trainable(model), settings.clip)
         _check_finite(terms, norm, step, label)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.step(settings.learning_rate_at(step) / settings.learning_rate)
+        optimizer.zero_grad()
         average.step(trainable(model))
         # 4. what is remembered
         done = step + 1
@@ -94,10 +95,13 @@ def train(
             if done % settings.log_every == 0 or done == settings.steps:
                 line = {name: float(term.detach()) for name, term in terms.items()}
                 line |= {"step": done, "gradient": float(norm), "lr": settings.learning_rate_at(step)}
-                _append(folder / "log.jsonl", line | {"seconds": round(time.perf_counter() - began, 4)})
+                line["seconds"] = round(time.perf_counter() - began, 4)
+                _append(folder / "log.jsonl", line)
                 bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
+                if watch:
+                    watch(line)
             if done % settings.checkpoint_every == 0 or done == settings.steps:
-                save_checkpoint(folder / "checkpoint.safetensors", done, model, optimizer.optimizer, average, settings)
+                save_checkpoint(folder / "checkpoint.safetensors", done, model, optimizer, average, settings)
         if done % settings.checkpoint_every == 0:
             accelerator.wait_for_everyone()
     average.copy_to(trainable(model))
@@ -134,6 +138,11 @@ def _forget_after(path: Path, step: int):
             temporary.write_text("".join(line + "\n" for line in kept))
 
 
+def read_log(folder) -> list[dict]:
+    """The lines of a run's log.jsonl."""
+    return [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
+
+
 def _append(path: Path, line: dict):
     with open(path, "a") as file:
         file.write(json.dumps(line) + "\n")
@@ -142,12 +151,11 @@ def _append(path: Path, line: dict):
 # --- checkpoints -------------------------------------------------------------------------------------------------
 
 
-def save_checkpoint(path, step: int, model: nn.Module, optimizer, average: EMAModel, settings: Training):
+def save_checkpoint(path, step: int, model: nn.Module, optimizer: Optimizer, average: EMAModel, settings: Training):
     """Writes weights, their average and the optimizer's moments as one safetensors file, whole or not at all."""
     tensors = {f"weight.{index}": parameter.detach() for index, parameter in enumerate(trainable(model))}
     tensors |= {f"average.{index}": shadow for index, shadow in enumerate(average.shadow_params)}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    tensors |= {f"optimizer.{name}": value for name, value in optimizer.state().items()}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     about = {"step": str(step), "settings": json.dumps(asdict(settings))}
     with atomic_path(path) as temporary:
@@ -158,7 +166,7 @@ def save_checkpoint(path, step: int, model: nn.Module, optimizer, average: EMAMo
             raise InputError(path, "checkpoint", f"cannot be written ({error})", remedy) from error
 
 
-def load_checkpoint(path, model: nn.Module, optimizer, average: EMAModel, settings: Training) -> int:
+def load_checkpoint(path, model: nn.Module, optimizer: Optimizer, average: EMAModel, settings: Training) -> int:
     """Restores what `save_checkpoint` wrote; returns the number of steps done, 0 without a checkpoint.
 
     Raises:
@@ -181,13 +189,11 @@ def load_checkpoint(path, model: nn.Module, optimizer, average: EMAModel, settin
     shapes = [tuple(tensors[f"weight.{i}"].shape) if f"weight.{i}" in tensors else None for i in range(len(parameters))]
     if shapes != [tuple(parameter.shape) for parameter in parameters] or f"weight.{len(parameters)}" in tensors:
         raise InputError(path, "weights", "belong to another model", "Use another folder, or the original model.")
-    state = {}
     with torch.no_grad():
         for index, parameter in enumerate(parameters):
             parameter.copy_(tensors[f"weight.{index}"])
             average.shadow_params[index].copy_(tensors[f"average.{index}"])
-            prefix = f"optimizer.{index}."
-            state[index] = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     average.optimization_step = int(about["step"])
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    prefix = "optimizer."
+    optimizer.load_state({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
     return int(about["step"])

@@ -54,6 +54,22 @@ def inspect(truths, predictions) -> widgets.VBox:
     return widgets.VBox([widgets.HBox([clip, method, play, frame]), picture])
 
 
+def live_curve(every: int = 5) -> tuple[widgets.Image, Callable[[dict], None]]:
+    """A picture that shows a training's loss while it runs, and the function to hand to the training as `watch`.
+
+    Args:
+        every: lines of the log between two drawings.
+    """
+    picture, log = widgets.Image(format="png"), []
+
+    def watch(line: dict):
+        log.append(line)
+        if len(log) % every == 0:
+            picture.value = plotting.png(plotting.loss_curve(log))
+
+    return picture, watch
+
+
 def playground(drop: Callable[..., Clip], **ranges: tuple[float, float, float]) -> widgets.VBox:
     """Sliders that film a new drop at every change and play it at once.
 

@@ -1,5 +1,10 @@
 """The embedded model's parts: stock classes, stock format, and an autoencoder loss that measures what it says."""
 
+import json
+import shutil
+import unittest.mock
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +12,8 @@ from diffusers import WanImageToVideoPipeline
 from PIL import Image
 
 from pisa_kit import autoencoder as codec
-from pisa_kit.embedded import assemble, make_tokenizer
+from pisa_kit.embedded import assemble, load, make_tokenizer
+from pisa_kit.files import InputError
 from pisa_kit.motion import KINDS
 from pisa_kit.scenes import SPLITS, sample
 
@@ -39,6 +45,34 @@ def test_stock_pipeline_loads_it_and_generates(pipeline):
     assert np.abs(video - make("A blue sphere rises.", 0)).max() > 1e-5, "the prompt reaches the video"
 
 
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda folder: shutil.rmtree(folder / "vae"), "vae: is missing"),
+        (lambda folder: (folder / "model_index.json").unlink(), "model_index.json"),
+        (lambda folder: _configure(folder, num_layers=8), "transformer: has weights of another architecture"),
+        (lambda folder: _configure(folder, num_layers=2), "transformer: has weights of another architecture"),
+        (lambda folder: _configure(folder, ffn_dim=512), "transformer: cannot be loaded"),
+        (lambda folder: _cut(folder / "vae" / "diffusion_pytorch_model.safetensors"), "vae: cannot be loaded"),
+    ],
+)
+def test_incomplete_or_foreign_pipelines_are_refused(pipeline, tmp_path, damage, message):
+    pipeline.save_pretrained(tmp_path)
+    assert load(tmp_path).config.expand_timesteps
+    damage(tmp_path)
+    with pytest.raises(InputError, match=message):
+        load(tmp_path)
+
+
+def _configure(folder, **changes):
+    path = folder / "transformer" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
 def test_every_caption_is_made_of_known_words():
     tokenizer = make_tokenizer()
     captions = [sample(seed, objects=split).caption for split in SPLITS for seed in range(40)]
@@ -60,6 +94,23 @@ def test_autoencoder_shapes_and_unclamped_decoding():
     assert latents.shape == (2, codec.CHANNELS, 9, 8, 8) and decoded.shape == video.shape
     torch.testing.assert_close(reconstructed, decoded)
     torch.testing.assert_close(mean, latents)
+
+
+def test_frame_by_frame_gives_the_same_pictures_and_gradients():
+    model = codec.Reconstruction(codec.make_autoencoder())
+    video = torch.rand(2, 3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    calls, convolve = [], codec.F.conv2d
+    results = []
+    for manager in (nullcontext(), codec.frame_by_frame()):
+        model.zero_grad()
+        with manager, unittest.mock.patch.object(codec.F, "conv2d", lambda *a: calls.append(1) or convolve(*a)):
+            decoded, *_ = model(video)
+            decoded.square().mean().backward()
+        results.append((decoded.detach(), model.autoencoder.encoder.conv_in.weight.grad.clone(), len(calls)))
+    for one, other in zip(results[0][:2], results[1][:2], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    assert results[1][2] > results[0][2] + 20, "it does take the short way"
+    assert "frame_by_frame" not in codec.WanCausalConv3d.forward.__qualname__
 
 
 def test_psnr_in_decibels():

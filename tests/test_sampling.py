@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pisa_kit.autoencoder import CHANNELS
 from pisa_kit.conditioning import Condition, condition, encode, token_timesteps, velocity, with_first_frame
 from pisa_kit.embedded import assemble
 from pisa_kit.psft import draw_sigma, velocity_loss
@@ -92,7 +93,7 @@ def test_gradients_flow_through_the_last_steps_only(pipeline, given):
 
 
 def test_velocity_loss_is_zero_for_the_true_velocity_and_ignores_the_first_frame(pipeline, given):
-    latents = with_first_frame(torch.randn(2, 24, 5, 8, 8, generator=torch.Generator().manual_seed(2)), given)
+    latents = with_first_frame(torch.randn(2, CHANNELS, 5, 8, 8, generator=torch.Generator().manual_seed(2)), given)
 
     class Oracle(torch.nn.Module):
         config = pipeline.transformer.config

@@ -16,12 +16,12 @@ from pisa_kit.presets import Training
 from pisa_kit.training import TrainingError, train
 
 SETTINGS = Training(steps=12, batch=8, learning_rate=0.05, warmup=3, ema=0.8, checkpoint_every=5, log_every=2)
-TARGET = torch.tensor([[1.0, -2.0, 0.5]])
+TARGET = torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.7, -0.4]])
 
 
 def make_model() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Linear(3, 1, bias=False)
+    return nn.Linear(3, 2, bias=False)
 
 
 def make_batch(step: int, process: int, processes: int) -> torch.Tensor:
@@ -29,7 +29,7 @@ def make_batch(step: int, process: int, processes: int) -> torch.Tensor:
 
 
 def loss(model, batch, generator) -> dict[str, torch.Tensor]:
-    noise = 0.01 * torch.randn(len(batch), 1, generator=generator)
+    noise = 0.01 * torch.randn(len(batch), 2, generator=generator)
     error = (model(batch) - batch @ TARGET.T - noise).square().mean()
     return {"loss": error, "error": error.detach().sqrt()}
 
@@ -54,9 +54,11 @@ def test_learning_rate_grows_stays_and_falls():
     assert rates[-1] == pytest.approx(1 / 2.4) and rates[-2] == pytest.approx(2 / 2.4)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("killed_at", [1, 5, 9])
-def test_killed_and_continued_gives_the_same_weights_bit_for_bit(tmp_path, killed_at):
-    whole = weights(train(make_model(), loss, make_batch, SETTINGS, tmp_path / "whole"))
+def test_killed_and_continued_gives_the_same_weights_bit_for_bit(tmp_path, killed_at, optimizer):
+    settings = replace(SETTINGS, optimizer=optimizer)
+    whole = weights(train(make_model(), loss, make_batch, settings, tmp_path / "whole"))
 
     def dying(model, batch, generator, calls=[]):  # noqa: B006
         calls.append(1)
@@ -65,8 +67,8 @@ def test_killed_and_continued_gives_the_same_weights_bit_for_bit(tmp_path, kille
         return loss(model, batch, generator)
 
     with pytest.raises(KeyboardInterrupt):
-        train(make_model(), dying, make_batch, SETTINGS, tmp_path / "part")
-    continued = weights(train(make_model(), loss, make_batch, SETTINGS, tmp_path / "part"))
+        train(make_model(), dying, make_batch, settings, tmp_path / "part")
+    continued = weights(train(make_model(), loss, make_batch, settings, tmp_path / "part"))
     assert torch.equal(whole, continued)
     steps = [json.loads(line)["step"] for line in (tmp_path / "part" / "log.jsonl").read_text().splitlines()]
     assert steps == [2, 4, 6, 8, 10, 12]
@@ -100,7 +102,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(tmp_p
 
 def _checkpoint_arguments(folder: Path, model: nn.Module | None = None, settings: Training = SETTINGS):
     model = model or make_model()
-    optimizer = torch.optim.AdamW(model.parameters())
+    optimizer = training.Optimizer(list(model.parameters()), settings)
     return folder / "checkpoint.safetensors", model, optimizer, training.EMAModel(model.parameters()), settings
 
 
@@ -124,7 +126,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
 def test_foreign_checkpoints_are_refused(tmp_path):
     train(make_model(), loss, make_batch, replace(SETTINGS, steps=5), tmp_path)
     with pytest.raises(InputError, match="checkpoint.safetensors: weights: belong to another model"):
-        training.load_checkpoint(*_checkpoint_arguments(tmp_path, nn.Linear(4, 1, bias=False)))
+        training.load_checkpoint(*_checkpoint_arguments(tmp_path, nn.Linear(4, 2, bias=False)))
     other = replace(SETTINGS, learning_rate=0.1)
     with pytest.raises(InputError, match="settings: learning_rate differ"):
         training.load_checkpoint(*_checkpoint_arguments(tmp_path, settings=other))
