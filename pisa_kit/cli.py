@@ -1,6 +1,7 @@
 """The `pisa` command."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -113,27 +114,31 @@ def score(
 
 @app.command()
 def pretrain(
-    stage: Annotated[str, typer.Argument(help="autoencoder, transformer, judge or reward (the two mask trackers).")],
+    stage: Annotated[
+        str, typer.Argument(help="autoencoder, transformer, judge or reward (mask trackers), flow or depth.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for corpora, logs, checkpoints and weights.")] = Path(
         "runs/pretrain"
     ),
-    clips: Annotated[int, typer.Option(help="Clips in the corpus.")] = 4000,
+    clips: Annotated[
+        int | None, typer.Option(help="Clips in the corpus. Default: 4000, for flow and depth 1000.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate.")] = 2,
 ):
     """Rebuild a part of the embedded model from nothing; call it again to continue after an interruption.
 
-    The transformer needs the autoencoder first. Several training processes, also on one CPU:
+    All others need the autoencoder first. Several training processes, also on one CPU:
     torchrun --nproc_per_node 2 -m pisa_kit.cli pretrain autoencoder
     """
     from pisa_kit.files import check_choice
-    from pisa_kit.pretrain import TRACKERS, pretrain_autoencoder, pretrain_tracker, pretrain_transformer
+    from pisa_kit.pretrain import pretrain_autoencoder, pretrain_transformer
+    from pisa_kit.pretrain_perception import TRACKERS, pretrain_depth, pretrain_flow, pretrain_tracker
 
     stages = {"autoencoder": pretrain_autoencoder, "transformer": pretrain_transformer}
-    check_choice(stage, (*stages, *TRACKERS), "stage")
-    if stage in stages:
-        stages[stage](out, clips, workers=workers)
-    else:
-        pretrain_tracker(out, stage, clips, workers=workers)
+    stages |= {name: partial(pretrain_tracker, name=name) for name in TRACKERS}
+    stages |= {"flow": pretrain_flow, "depth": pretrain_depth}
+    given = {} if clips is None else {"clips": clips}
+    stages[check_choice(stage, stages, "stage")](out, workers=workers, **given)
     typer.echo(f"{stage} in {out}")
 
 

@@ -19,6 +19,11 @@ def to_video(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
+def to_frames(video: torch.Tensor) -> np.ndarray:
+    """(B, 3, T, H, W), about [-1, 1], to (B, T, H, W, 3) uint8."""
+    return ((video + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
+
+
 @dataclass(frozen=True)
 class Condition:
     """What a video is generated from.

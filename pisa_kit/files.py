@@ -14,6 +14,7 @@ import numpy as np
 from zlib_ng import zlib_ng
 
 DATA = Path(__file__).parent / "data"  # what ships with the package
+WEIGHTS = Path(__file__).parent / "weights"
 LOCAL_HEADER = 30  # bytes before the name in a zip member
 
 

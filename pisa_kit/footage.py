@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pisa_kit.background_tracker import track_background
 from pisa_kit.clips import Camera, Clip, check_fps
 from pisa_kit.files import InputError
 from pisa_kit.layouts import write_clip
-from pisa_kit.masks import track_background
 from pisa_kit.video import read_rotation, read_video
 
 

@@ -10,7 +10,7 @@ from diffusers import WanImageToVideoPipeline
 from tqdm.auto import tqdm
 
 from pisa_kit.clips import Clip
-from pisa_kit.conditioning import condition, to_video
+from pisa_kit.conditioning import condition, to_frames, to_video
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.layouts import find_clips, read_clip, write_clip
 from pisa_kit.sampling import noise_like, sample
@@ -86,8 +86,7 @@ def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[
     given = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths])
     latent_frames = (protocol.frames - 1) // pipeline.vae.config.scale_factor_temporal + 1
     noise = noise_like(given, latent_frames, [seeds[0] * 1_000_003 + place for place in seeds[1:]])
-    video = sample(pipeline, given, noise, protocol.steps)
-    return ((video + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
+    return to_frames(sample(pipeline, given, noise, protocol.steps))
 
 
 def revision(module: torch.nn.Module) -> str:

@@ -1,7 +1,6 @@
-"""Builds the embedded model from nothing: its corpora from the simulator, then one training stage after the other."""
+"""Builds the embedded model from nothing: one training stage after the other."""
 
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,24 +8,15 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from diffusers import AutoencoderKLWan
-from joblib import Parallel, delayed
-from tqdm.auto import tqdm
 
 from pisa_kit.autoencoder import Reconstruction, frame_by_frame, make_autoencoder, object_weight, reconstruction_loss
 from pisa_kit.conditioning import to_video
+from pisa_kit.corpora import corpus, read_corpus
 from pisa_kit.embedded import assemble
-from pisa_kit.files import check_choice, read_npz, write_npz
-from pisa_kit.motion import sample_motion
-from pisa_kit.presets import Ranges, Training, Video
+from pisa_kit.presets import Training
 from pisa_kit.psft import cache_latents, train_transformer
-from pisa_kit.scenes import Scene, sample
-from pisa_kit.simulate import simulate
-from pisa_kit.tiny_nets import MaskTracker, erase, tracking_loss
 from pisa_kit.training import train
 
-CORPUS_SEED = 1_000_000  # scene seeds of the corpora; PSFT's count up from 0, held-out ones from 10,000,000
-SHARD = 100  # clips per file
-VIDEO, RANGES = Video(), Ranges()
 MUON = {"learning_rate": 2e-3, "optimizer": "muon", "ema": 0.99, "log_every": 20}
 AUTOENCODER = {  # frames per clip: single frames teach space, short clips time, whole clips what lies far apart
     1: Training(steps=2000, batch=32, warmup=50, decay=0.2, **MUON),
@@ -35,75 +25,6 @@ AUTOENCODER = {  # frames per clip: single frames teach space, short clips time,
 }
 MEASURED = 200  # clips behind the latents' mean and standard deviation
 TRANSFORMER = Training(steps=3000, batch=16, learning_rate=1e-3, warmup=100, decay=0.3, ema=0.995, log_every=20)
-TRACKER = Training(steps=1500, batch=8, learning_rate=2e-3, warmup=50, decay=0.4, ema=0.99, log_every=20)
-TRACKERS = {"judge": (24, 1), "reward": (16, 2)}  # width and seed; each learns from its own half of the corpus
-GONE = 0.15  # share of training frames from which the object is erased
-
-
-def recolour(scene: Scene, seed: int) -> Scene:
-    """The scene with every colour drawn anew from all colours, so that the codec is not tied to a palette."""
-    rng = np.random.default_rng([seed, 3])
-    colour = lambda: tuple(map(float, rng.uniform(0.05, 0.95, 3)))  # noqa: E731
-    things = tuple(replace(thing, rgb=colour()) for thing in scene.things)
-    return replace(
-        scene, things=things, floor=replace(scene.floor, rgb=colour()), wall=replace(scene.wall, rgb=colour())
-    )
-
-
-def corpus(
-    folder,
-    count: int,
-    drops: float,
-    any_colour: float,
-    first: int = CORPUS_SEED,
-    ranges: Ranges = RANGES,
-    workers: int = 2,
-) -> Path:
-    """Simulates a corpus of seen shapes and textures in files of at most `SHARD` clips; finished files are kept.
-
-    Args:
-        count: clips.
-        drops: share of real drops; the others show generic motion (`motion.sample_motion`).
-        any_colour: share of scenes with colours from the whole range instead of the seen palette.
-        first: scene seed of the first clip.
-        ranges: what scenes are drawn from.
-        workers: processes.
-    """
-    folder = Path(folder)
-    starts, recipe = range(0, count, SHARD), (drops, any_colour, first, ranges)
-    jobs = (delayed(_write_shard)(folder, start, min(SHARD, count - start), *recipe) for start in starts)
-    shards = Parallel(n_jobs=workers, return_as="generator")(jobs)
-    done = all((folder / f"{start // SHARD:04d}.npz").exists() for start in starts)
-    list(tqdm(shards, total=len(starts), desc=f"simulating {folder.name}", unit=f"{SHARD} clips", disable=done))
-    return folder
-
-
-def _write_shard(folder: Path, start: int, count: int, drops: float, any_colour: float, first: int, ranges: Ranges):
-    path = folder / f"{start // SHARD:04d}.npz"
-    if path.exists():
-        return
-    clips = [_clip(first + start + index, drops, any_colour, ranges) for index in range(count)]
-    captions = np.frombuffer("\n".join(clip.caption for clip in clips).encode(), np.uint8)
-    frames, masks = np.stack([clip.frames for clip in clips]), np.stack([clip.dropped for clip in clips])
-    write_npz(path, frames=frames, masks=np.packbits(masks, axis=-1), captions=captions)
-
-
-def _clip(seed: int, drops: float, any_colour: float, ranges: Ranges):
-    rng = np.random.default_rng([seed, 4])
-    scene = sample(seed, ranges)
-    if rng.random() < any_colour:
-        scene = recolour(scene, seed)
-    motion = None if rng.random() < drops else sample_motion(scene, seed, (VIDEO.frames - 1) / VIDEO.fps)
-    return simulate(scene, VIDEO.size, VIDEO.frames, VIDEO.fps, motion=motion)
-
-
-def read_corpus(folder) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Frames (N, T, H, W, 3) uint8, masks (N, T, H, W) bool and captions of a corpus."""
-    shards = [read_npz(path) for path in sorted(Path(folder).glob("[0-9]*.npz"))]
-    frames = np.concatenate([shard["frames"] for shard in shards])
-    masks = np.concatenate([np.unpackbits(shard["masks"], axis=-1).astype(bool) for shard in shards])
-    captions = [line for shard in shards for line in shard["captions"].tobytes().decode().split("\n")]
-    return frames, masks, captions
 
 
 def pretrain_autoencoder(folder, clips: int = 4000, stages: dict[int, Training] = AUTOENCODER, workers: int = 2):
@@ -170,35 +91,3 @@ def _autoencoder_batch(frames, masks, length: int, settings: Training, step: int
     for array in (video, weight):
         array[mirrored] = array[mirrored].flip(-1)
     return {"video": video, "weight": weight}
-
-
-def pretrain_tracker(
-    folder, name: str, clips: int = 4000, settings: Training = TRACKER, workers: int = 2
-) -> MaskTracker:
-    """Trains one of the two mask trackers on true frames: the one that judges never sees what the reward's sees.
-
-    Args:
-        folder: as in `pretrain_autoencoder`, whose corpus it shares.
-        name: "judge" or "reward".
-    """
-    folder, (width, seed) = Path(folder), TRACKERS[check_choice(name, TRACKERS, "tracker")]
-    frames, masks, _ = read_corpus(
-        corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5, workers=workers)
-    )
-    half = slice(list(TRACKERS).index(name), None, 2)
-    batch = partial(_tracker_batch, frames[half], masks[half], replace(settings, seed=seed))
-    torch.manual_seed(seed)
-    model = MaskTracker(width)
-    return train(model, tracking_loss, batch, replace(settings, seed=seed), folder / f"tracker_{name}", label=name)
-
-
-def _tracker_batch(frames, masks, settings: Training, step: int, process: int, processes: int) -> dict:
-    """This process's share of a step: whole clips whose object is in frame 0, erased from some later frames."""
-    rng = np.random.default_rng([settings.seed, step])
-    shown = np.flatnonzero(masks[:, 0].any((1, 2)))
-    chosen = rng.choice(shown, settings.batch, replace=False)[process::processes]
-    gone = rng.random((settings.batch, frames.shape[1])) < GONE
-    gone[:, 0] = False
-    video, labels = to_video(frames[chosen]), torch.from_numpy(masks[chosen])
-    video, labels = erase(video, labels, torch.from_numpy(gone[process::processes]))
-    return {"video": video, "masks": labels}

@@ -18,13 +18,13 @@ from tqdm.auto import tqdm
 
 from pisa_kit import motion, references
 from pisa_kit.clips import Clip
+from pisa_kit.corpora import corpus, read_corpus
 from pisa_kit.dataset import Recipe, read_dataset, simulator_version, write_dataset
 from pisa_kit.embedded import load
 from pisa_kit.files import InputError, atomic_path, read_json, write_json
 from pisa_kit.generators import Protocol, generate, revision
 from pisa_kit.layouts import read_clip, write_clip
 from pisa_kit.presets import Preset, get_preset
-from pisa_kit.pretrain import corpus, read_corpus
 from pisa_kit.psft import cache_latents, train_transformer
 from pisa_kit.scenes import Scene, sample
 from pisa_kit.simulate import simulate

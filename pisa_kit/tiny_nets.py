@@ -4,6 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pisa_kit.files import InputError
+
+FLOW_UNIT = 4.0  # pixels: about what a falling object moves in a frame of 64x64 pixels, so that outputs are about 1
+FAR = 100.0  # metres; nothing is predicted farther away
+OBJECT_WEIGHT = 20.0  # in flow and depth, of a pixel on the dropped object (1.4 % of them) against 1 elsewhere
+ERASABLE = 0.9  # share of the object whose background must be known for it to be erased
+PROMPT = 10.0  # logit of frame 0, where the mask is given
+
 
 class Block(nn.Sequential):
     """Two 3x3 convolutions, each with group norm and SiLU."""
@@ -16,21 +24,28 @@ class Block(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Pictures (B, C, H, W) to maps (B, outputs, H, W) and a summary (B, 4 width); H and W divisible by 4."""
+    """Pictures (B, C, H, W) to maps (B, outputs, H, W) and a summary (B, summary); each level halves H and W."""
 
-    def __init__(self, inputs: int, outputs: int, width: int):
+    def __init__(self, inputs: int, outputs: int, width: int, levels: int = 3):
         super().__init__()
-        self.down = nn.ModuleList([Block(inputs, width), Block(width, 2 * width), Block(2 * width, 4 * width)])
-        self.up = nn.ModuleList([Block(6 * width, 2 * width), Block(3 * width, width)])
+        widths = [width * 2**level for level in range(levels)]
+        self.down = nn.ModuleList(Block(*sizes) for sizes in zip([inputs, *widths], widths, strict=False))
+        self.up = nn.ModuleList(Block(fine + 2 * fine, fine) for fine in widths[-2::-1])
         self.head = nn.Conv2d(width, outputs, 1)
+        self.summary = widths[-1]
 
     def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        fine = self.down[0](picture)
-        middle = self.down[1](F.avg_pool2d(fine, 2))
-        coarse = self.down[2](F.avg_pool2d(middle, 2))
-        middle = self.up[0](torch.cat([_twice(coarse), middle], 1))
-        fine = self.up[1](torch.cat([_twice(middle), fine], 1))
-        return self.head(fine), coarse.amax((2, 3))
+        stride, (height, width) = 2 ** len(self.up), picture.shape[-2:]
+        if height % stride or width % stride:
+            remedy = f"Resize or pad it to sides divisible by {stride}."
+            raise InputError("video", "size", f"is {width}x{height}", remedy)
+        maps = [self.down[0](picture)]
+        for block in self.down[1:]:
+            maps.append(block(F.avg_pool2d(maps[-1], 2)))
+        found = coarse = maps.pop()
+        for block in self.up:
+            found = block(torch.cat([_twice(found), maps.pop()], 1))
+        return self.head(found), coarse.amax((2, 3))
 
 
 def _twice(x: torch.Tensor) -> torch.Tensor:
@@ -49,7 +64,7 @@ class MaskTracker(nn.Module):
     def __init__(self, width: int = 16):
         super().__init__()
         self.net = UNet(3 + 1 + 3 + 1, 1, width)
-        self.presence = nn.Linear(4 * width, 1)
+        self.presence = nn.Linear(self.net.summary, 1)
 
     def forward(self, video: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Tracks the object.
@@ -59,26 +74,68 @@ class MaskTracker(nn.Module):
             mask: (B, H, W), the object in frame 0, 0 or 1 (bool or float).
 
         Returns:
-            Logits of the masks (B, T, H, W) and of the object's presence (B, T).
+            Logits of the masks (B, T, H, W) and of the object's presence (B, T); those of frame 0 repeat `mask`.
+
+        Raises:
+            InputError: sides that are not divisible by 4.
         """
         batch, _, count, height, width = video.shape
-        frames = video.transpose(1, 2)
-        first = frames[:, :1].expand_as(frames)
-        shown = mask.to(video.dtype)[:, None, None].expand(batch, count, 1, height, width)
-        change = (frames - first).abs().mean(2, keepdim=True)
-        logits, summary = self.net(torch.cat([frames, first, shown, change], 2).flatten(0, 1))
-        return logits.view(batch, count, height, width), self.presence(summary).view(batch, count)
+        later = video[:, :, 1:].transpose(1, 2)
+        first = video[:, :, :1].transpose(1, 2).expand_as(later)
+        shown = mask.to(video.dtype)[:, None, None].expand(batch, count - 1, 1, height, width)
+        change = (later - first).abs().mean(2, keepdim=True)
+        logits, summary = self.net(torch.cat([later, first, shown, change], 2).flatten(0, 1))
+        prompt = PROMPT * (2 * shown[:, :1, 0] - 1)
+        logits = torch.cat([prompt, logits.view(batch, count - 1, height, width)], 1)
+        presence = self.presence(summary).view(batch, count - 1)
+        return logits, torch.cat([prompt.amax((2, 3)), presence], 1)
+
+
+class FlowNet(nn.Module):
+    """Where every pixel of a picture is in the next one.
+
+    Args:
+        width: channels of the finest level; 16 makes 0.5 M parameters. The deepest of four levels sees all of 64x64.
+    """
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        self.net = UNet(3 + 3 + 1, 2, width, levels=4)
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Two pictures (B, 3, H, W) in [-1, 1] to flow (B, 2, H, W), pixels (x, y); sides divisible by 8."""
+        change = (second - first).abs().mean(1, keepdim=True)
+        return FLOW_UNIT * self.net(torch.cat([first, second, change], 1))[0]
+
+
+class DepthNet(nn.Module):
+    """How far away every pixel is, from one picture.
+
+    Args:
+        width: channels of the finest level; 16 makes 0.5 M parameters.
+    """
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        self.net = UNet(3, 1, width, levels=4)
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, 3, H, W) in [-1, 1] to inverse depth (B, H, W), 1/m, at least 1 / `FAR`; sides divisible by 8.
+
+        Metric, unlike Depth Anything's, because the simulator's lens is always the same.
+        """
+        return F.softplus(self.net(picture)[0][:, 0]) + 1 / FAR
 
 
 def tracking_loss(model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Cross entropy plus soft Dice of the masks and cross entropy of presence.
+    """Cross entropy plus soft Dice of the masks and cross entropy of presence, in all frames but the first.
 
     Args:
         model: a `MaskTracker`.
         batch: "video" (B, 3, T, H, W) in [-1, 1]; "masks" (B, T, H, W) bool, empty where the object is gone.
     """
-    masks = batch["masks"]
-    logits, presence = model(batch["video"], masks[:, 0])
+    logits, presence = (result[:, 1:] for result in model(batch["video"], batch["masks"][:, 0]))
+    masks = batch["masks"][:, 1:]
     target, present = masks.float(), masks.any(-1).any(-1)
     pixels = F.binary_cross_entropy_with_logits(logits, target)
     probability = logits.sigmoid()
@@ -87,15 +144,47 @@ def tracking_loss(model: nn.Module, batch: dict, generator: torch.Generator) -> 
     seen = F.binary_cross_entropy_with_logits(presence, present.float())
     with torch.no_grad():
         found = logits > 0
-        iou = ((found & masks).sum((-2, -1)) / (found | masks).sum((-2, -1)).clamp(min=1))[present].mean()
+        iou = (found & masks).sum((-2, -1)) / (found | masks).sum((-2, -1)).clamp(min=1)
+        iou = iou.sum() / present.sum().clamp(min=1)
     return {"loss": 5 * pixels + dice + 0.2 * seen, "dice": dice.detach(), "presence": seen.detach(), "iou": iou}
+
+
+def flow_loss(model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """End-point error, pixels; the dropped object counts `OBJECT_WEIGHT`-fold.
+
+    Args:
+        model: a `FlowNet`.
+        batch: "first" and "second" (B, 3, H, W) in [-1, 1]; "flow" (B, 2, H, W), pixels; "masks" (B, H, W) bool, the
+            dropped object in the first.
+    """
+    offset = model(batch["first"], batch["second"]) - batch["flow"]
+    return _weighted((offset.square().sum(1) + 1e-6).sqrt(), batch["masks"])
+
+
+def depth_loss(model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Absolute error of the logarithm of depth (0.1: about 10 % off); the dropped object counts `OBJECT_WEIGHT`-fold.
+
+    Args:
+        model: a `DepthNet`.
+        batch: "picture" (B, 3, H, W) in [-1, 1]; "depth" (B, H, W), metres; "masks" (B, H, W) bool.
+    """
+    return _weighted((model(batch["picture"]) * batch["depth"]).log().abs(), batch["masks"])
+
+
+def _weighted(error: torch.Tensor, masks: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The weighted mean of errors (B, H, W) as "loss", the plain means over the picture and inside the masks."""
+    weight = 1 + (OBJECT_WEIGHT - 1) * masks
+    inside = (error * masks).sum() / masks.sum().clamp(min=1)
+    loss = (weight * error).sum() / weight.sum()
+    return {"loss": loss, "error": error.detach().mean(), "error_object": inside.detach()}
 
 
 def erase(video: torch.Tensor, masks: torch.Tensor, gone: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Takes the object out of some frames, so that a tracker learns to say that it is lost.
 
     Its pixels are filled with what the same place shows while the object is elsewhere, on average over the clip (the
-    camera is static); where that is never seen the pixel stays.
+    camera is static). A frame in which less than `ERASABLE` of the object can be filled stays as it is: the object
+    would still be seen.
 
     Args:
         video: (B, 3, T, H, W).
@@ -105,8 +194,9 @@ def erase(video: torch.Tensor, masks: torch.Tensor, gone: torch.Tensor) -> tuple
     Returns:
         The changed video and masks.
     """
-    free = ~F.max_pool2d(masks.float(), 3, stride=1, padding=1).bool()[:, None]
-    seen = free.sum(2, keepdim=True)
-    plate = (video * free).sum(2, keepdim=True) / seen.clamp(min=1)
-    fill = ~free & (seen > 0) & gone[:, None, :, None, None]
-    return torch.where(fill, plate, video), masks & ~gone[..., None, None]
+    free = ~F.max_pool2d(masks.float(), 3, stride=1, padding=1).bool()
+    seen = free.sum(1, keepdim=True)
+    plate = (video * free[:, None]).sum(2, keepdim=True) / seen.clamp(min=1)[:, None]
+    filled = (masks & (seen > 0)).sum((2, 3)) >= ERASABLE * masks.sum((2, 3))
+    gone = (gone & filled)[..., None, None]
+    return torch.where((~free & (seen > 0) & gone)[:, None], plate, video), masks & ~gone

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from pisa_kit.background_tracker import track_background
 from pisa_kit.camera_drift import camera_drift, shift
 from pisa_kit.files import DATA, InputError
-from pisa_kit.masks import track_background
 from pisa_kit.video import read_video
 
 FOOTAGE = DATA / "balldrop_120fps.mp4"

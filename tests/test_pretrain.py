@@ -5,9 +5,9 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 
-from pisa_kit import pretrain
+from pisa_kit import corpora, pretrain
 from pisa_kit.autoencoder import CHANNELS
-from pisa_kit.files import InputError, read_npz
+from pisa_kit.files import read_npz
 from pisa_kit.presets import PRESETS, Training
 from pisa_kit.scenes import COLOURS, sample
 
@@ -20,34 +20,34 @@ STAGES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    original, pretrain.SHARD = pretrain.SHARD, 3
+    original, corpora.SHARD = corpora.SHARD, 3
     yield tmp_path_factory.mktemp("pretrain")
-    pretrain.SHARD = original
+    corpora.SHARD = original
 
 
 @pytest.fixture(scope="module")
 def corpus(folder):
-    return pretrain.read_corpus(pretrain.corpus(folder / "corpus_autoencoder", 6, drops=0.5, any_colour=0.5, workers=1))
+    return corpora.read_corpus(corpora.corpus(folder / "corpus_autoencoder", 6, drops=0.5, any_colour=0.5, workers=1))
 
 
 def test_corpus_is_whole_and_never_held_out(corpus, folder):
     frames, masks, captions = corpus
     assert frames.shape == (6, 17, 64, 64, 3) and masks.shape == (6, 17, 64, 64) and len(captions) == 6
     assert masks.any((2, 3)).mean() > 0.9
-    assert pretrain.CORPUS_SEED + 1_000_000 < min(preset.test_seed for preset in PRESETS.values())
+    assert corpora.CORPUS_SEED + 1_000_000 < min(preset.test_seed for preset in PRESETS.values())
     shard = folder / "corpus_autoencoder" / "0001.npz"
     before = shard.stat().st_mtime_ns
-    pretrain.corpus(folder / "corpus_autoencoder", 6, drops=0.5, any_colour=0.5, workers=1)
+    corpora.corpus(folder / "corpus_autoencoder", 6, drops=0.5, any_colour=0.5, workers=1)
     assert shard.stat().st_mtime_ns == before, "finished shards are kept"
 
 
 def test_recolour_leaves_the_palette_and_nothing_else():
     scene = sample(3)
-    changed = pretrain.recolour(scene, 3)
+    changed = corpora.recolour(scene, 3)
     assert [thing.position for thing in changed.things] == [thing.position for thing in scene.things]
     palette = np.array(list(COLOURS["seen"].values()))
     assert np.abs(palette - changed.dropped.rgb).max(1).min() > 0.05
-    assert pretrain.recolour(scene, 3) == changed
+    assert corpora.recolour(scene, 3) == changed
 
 
 def test_batches_depend_on_the_step_and_split_over_processes(corpus):
@@ -86,18 +86,5 @@ def test_transformer_learns_generic_motion_on_the_trained_autoencoder(corpus, fo
         "normalised by measured statistics"
     )
     assert pipeline.vae.config.latents_std != [1.0] * CHANNELS
-    _, _, captions = pretrain.read_corpus(folder / "corpus_generic")
+    _, _, captions = corpora.read_corpus(folder / "corpus_generic")
     assert len(captions) == 6 and (folder / "transformer" / "pipeline_2" / "model_index.json").exists()
-
-
-def test_the_two_trackers_learn_from_different_clips(corpus, folder):
-    settings = Training(steps=1, batch=2, learning_rate=1e-3, warmup=1, log_every=1)
-    trained = {name: pretrain.pretrain_tracker(folder, name, 6, settings, workers=1) for name in pretrain.TRACKERS}
-    sizes = {name: sum(parameter.numel() for parameter in model.parameters()) for name, model in trained.items()}
-    assert sizes["judge"] > sizes["reward"]
-    frames, masks, _ = corpus
-    halves = [frames[0::2], frames[1::2]]
-    batches = [pretrain._tracker_batch(half, masks[i::2], settings, 0, 0, 1)["masks"] for i, half in enumerate(halves)]
-    assert batches[0].any() and not torch.equal(*batches)
-    with pytest.raises(InputError, match="'juge' is unknown. Did you mean 'judge'"):
-        pretrain.pretrain_tracker(folder, "juge", 6, settings)

@@ -1,0 +1,135 @@
+"""What the embedded model and the perception nets learn from: simulated clips, and their reconstructions."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from pisa_kit.autoencoder import Reconstruction
+from pisa_kit.conditioning import to_frames, to_video
+from pisa_kit.files import read_npz, write_npz
+from pisa_kit.motion import sample_motion
+from pisa_kit.presets import Ranges, Video
+from pisa_kit.scenes import Scene, sample
+from pisa_kit.simulate import simulate
+
+CORPUS_SEED = 1_000_000  # scene seeds of the corpora; PSFT's count up from 0, held-out ones from 10,000,000
+SHARD = 100  # clips per file
+VIDEO, RANGES = Video(), Ranges()
+TRUTH = ("depth", "flow")  # what a corpus may also store
+DECODED_AT_ONCE = 4  # clips; more need more memory and are not faster
+
+
+def recolour(scene: Scene, seed: int) -> Scene:
+    """The scene with every colour drawn anew from all colours, so that the codec is not tied to a palette."""
+    rng = np.random.default_rng([seed, 3])
+    colour = lambda: tuple(map(float, rng.uniform(0.05, 0.95, 3)))  # noqa: E731
+    things = tuple(replace(thing, rgb=colour()) for thing in scene.things)
+    return replace(
+        scene, things=things, floor=replace(scene.floor, rgb=colour()), wall=replace(scene.wall, rgb=colour())
+    )
+
+
+def corpus(
+    folder,
+    count: int,
+    drops: float,
+    any_colour: float,
+    first: int = CORPUS_SEED,
+    ranges: Ranges = RANGES,
+    workers: int = 2,
+    truth: bool = False,
+) -> Path:
+    """Simulates a corpus of seen shapes and textures in files of at most `SHARD` clips; finished files are kept.
+
+    Args:
+        count: clips.
+        drops: share of real drops; the others show generic motion (`motion.sample_motion`).
+        any_colour: share of scenes with colours from the whole range instead of the seen palette.
+        first: scene seed of the first clip.
+        ranges: what scenes are drawn from.
+        workers: processes.
+        truth: also store depth and flow, as float16, for `read_truth`.
+    """
+    folder = Path(folder)
+    starts, recipe = range(0, count, SHARD), (drops, any_colour, first, ranges)
+    jobs = (delayed(_write_shard)(folder, start, min(SHARD, count - start), truth, *recipe) for start in starts)
+    shards = Parallel(n_jobs=workers, return_as="generator")(jobs)
+    done = all((folder / f"{start // SHARD:04d}.npz").exists() for start in starts)
+    list(tqdm(shards, total=len(starts), desc=f"simulating {folder.name}", unit=f"{SHARD} clips", disable=done))
+    return folder
+
+
+def _write_shard(
+    folder: Path, start: int, count: int, truth: bool, drops: float, any_colour: float, first: int, ranges: Ranges
+):
+    path = folder / f"{start // SHARD:04d}.npz"
+    if path.exists():
+        return
+    clips = [_clip(first + start + index, drops, any_colour, ranges) for index in range(count)]
+    captions = np.frombuffer("\n".join(clip.caption for clip in clips).encode(), np.uint8)
+    frames, masks = np.stack([clip.frames for clip in clips]), np.stack([clip.dropped for clip in clips])
+    more = {name: np.stack([getattr(clip, name) for clip in clips]).astype(np.float16) for name in TRUTH if truth}
+    write_npz(path, frames=frames, masks=np.packbits(masks, axis=-1), captions=captions, **more)
+
+
+def _clip(seed: int, drops: float, any_colour: float, ranges: Ranges):
+    rng = np.random.default_rng([seed, 4])
+    scene = sample(seed, ranges)
+    if rng.random() < any_colour:
+        scene = recolour(scene, seed)
+    motion = None if rng.random() < drops else sample_motion(scene, seed, (VIDEO.frames - 1) / VIDEO.fps)
+    return simulate(scene, VIDEO.size, VIDEO.frames, VIDEO.fps, motion=motion)
+
+
+def read_corpus(folder) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Frames (N, T, H, W, 3) uint8, masks (N, T, H, W) bool and captions of a corpus."""
+    shards = [read_npz(path, "frames", "masks", "captions") for path in _shards(folder)]
+    frames = np.concatenate([shard["frames"] for shard in shards])
+    masks = np.concatenate([np.unpackbits(shard["masks"], axis=-1).astype(bool) for shard in shards])
+    captions = [line for shard in shards for line in shard["captions"].tobytes().decode().split("\n")]
+    return frames, masks, captions
+
+
+def read_truth(folder, name: str) -> np.ndarray:
+    """A corpus' "depth" (N, T, H, W), metres, or "flow" (N, T - 1, H, W, 2), pixels, float16.
+
+    Raises:
+        InputError: the corpus was made without.
+    """
+    return np.concatenate([read_npz(path, name)[name] for path in _shards(folder)])
+
+
+def _shards(folder) -> list[Path]:
+    return sorted(Path(folder).glob("[0-9]*.npz"))
+
+
+def reconstruct(autoencoder: AutoencoderKLWan, frames: np.ndarray) -> np.ndarray:
+    """Clips (N, T, H, W, 3) uint8 as the autoencoder returns them (the posterior's mean): as blurry as its videos."""
+    model = Reconstruction(autoencoder).eval()
+    with torch.no_grad():
+        groups = [frames[start : start + DECODED_AT_ONCE] for start in range(0, len(frames), DECODED_AT_ONCE)]
+        return np.concatenate([to_frames(model(to_video(group))[0]) for group in groups])
+
+
+def reconstructed(folder, autoencoder_folder) -> np.ndarray:
+    """A corpus' frames (N, T, H, W, 3) uint8 as the autoencoder makes them.
+
+    They are kept beside the corpus, in a folder whose name carries a hash of the weights; finished files are kept.
+
+    Args:
+        folder: the corpus.
+        autoencoder_folder: in diffusers' format.
+    """
+    folder, weights = Path(folder), Path(autoencoder_folder) / "diffusion_pytorch_model.safetensors"
+    autoencoder = AutoencoderKLWan.from_pretrained(autoencoder_folder)
+    kept = folder.with_name(f"{folder.name}_decoded_{hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}")
+    for path in tqdm(_shards(folder), desc=f"decoding {folder.name}", unit=f"{SHARD} clips"):
+        if not (kept / path.name).exists():
+            write_npz(kept / path.name, frames=reconstruct(autoencoder, read_npz(path, "frames")["frames"]))
+    return np.concatenate([read_npz(kept / path.name, "frames")["frames"] for path in _shards(folder)])
