@@ -10,7 +10,6 @@ from torch import nn
 
 CHANNELS = 32  # of the latents
 KL_WEIGHT = 1e-6
-OBJECT_WEIGHT = 6.0  # of a pixel on the moving object, or where it was one frame before, against 1 elsewhere
 START_LOG_VARIANCE = -6.0
 
 
@@ -141,12 +140,12 @@ def psnr(squared_error: torch.Tensor) -> torch.Tensor:
     return 10 * torch.log10(4 / squared_error)
 
 
-def object_weight(masks: torch.Tensor) -> torch.Tensor:
-    """Weights (B, 1, T, H, W) of pixels: `OBJECT_WEIGHT` on the object and its neighbours, also of one frame before.
+def object_weight(masks: torch.Tensor, weight: float) -> torch.Tensor:
+    """Weights (B, 1, T, H, W) of pixels: `weight` on the object and its neighbours, also of one frame before, else 1.
 
     Args:
         masks: (B, T, H, W) bool, the moving object.
     """
     grown = F.max_pool2d(masks.float(), 3, stride=1, padding=1)
     left = torch.cat([grown[:, :1], grown[:, :-1]], 1)
-    return (1 + (OBJECT_WEIGHT - 1) * torch.maximum(grown, left))[:, None]
+    return (1 + (weight - 1) * torch.maximum(grown, left))[:, None]

@@ -8,17 +8,21 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanTransformer3DModel
+from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+from transformers.utils import logging as transformers_logging
 
 from pisa_kit import motion
 from pisa_kit.autoencoder import CHANNELS, make_autoencoder
-from pisa_kit.files import InputError, read_json
+from pisa_kit.files import WEIGHTS, InputError, read_json
 from pisa_kit.scenes import COLOURS, FAMILIES, SPLITS
 
-WEIGHTS = Path(__file__).parent / "weights" / "embedded"  # the shipped base model
+BASE = WEIGHTS / "embedded"  # the shipped base model
 TEXT_WIDTH = 64
+diffusers_logging.disable_progress_bar()  # loading takes a second
+transformers_logging.disable_progress_bar()
 WORDS = ("a", "an", "the", "video", "of", "object", "dropping", "ball", ".", "-")
 
 
@@ -78,7 +82,7 @@ def assemble(
     )
 
 
-def load(path=WEIGHTS) -> WanImageToVideoPipeline:
+def load(path=BASE) -> WanImageToVideoPipeline:
     """A pipeline in diffusers' directory format, safetensors only; without a path the shipped base model.
 
     Raises:

@@ -16,6 +16,9 @@ LOOKS = ("object_colour_error", "background_psnr")
 FALL = ("g_eff", "fall_time", "fall_time_error", "bounce")
 
 
+TRACKER = "background"
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What a judge says about some videos.
@@ -31,15 +34,16 @@ class Judgement:
     failures: list[tuple[str, str]]
 
 
-def judge(truths: list[Clip], films: list[Clip], workers: int = 2) -> Judgement:
+def judge(truths: list[Clip], films: list[Clip], workers: int = 2, tracker: str = TRACKER) -> Judgement:
     """Tracks the dropped object in every video, from the true mask of frame 0, and measures it.
 
     Args:
         truths: simulated clips.
         films: videos of the same scenes in the same order; only their frames count.
         workers: processes.
+        tracker: see `masks.track_clips`.
     """
-    films = track_clips(films, truths, workers)
+    films = track_clips(films, truths, workers, tracker)
     report = evaluate(truths, films)
     rows = [
         {"name": truth.name}

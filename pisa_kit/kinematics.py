@@ -109,7 +109,7 @@ def g_eff(y: np.ndarray, fps: float, metres_per_pixel: float, drop: float | None
 
 
 def fall_time(y: np.ndarray, fps: float, drop: float | None = None) -> float:
-    """Seconds from frame 0 to the first contact, between frames; NaN when the object never lands.
+    """Seconds from frame 0 to the first contact, between frames; NaN without a landing or when lost around it.
 
     With `drop` the time at which the object has fallen that many pixels, from a parabola through the last four frames
     before contact. Without it, where that parabola meets a line through the first two frames after contact.
@@ -127,7 +127,11 @@ def fall_time(y: np.ndarray, fps: float, drop: float | None = None) -> float:
         target = np.array([0, 0, y[0] + drop])
     else:
         after = np.arange(end, min(end + 2, len(y)))
-        target = np.r_[0, np.polyfit(t[after] - t[end], y[after], 1)] if len(after) == 2 else np.array([0, 0, y[end]])
+        after = after[np.isfinite(y[after])]
+        if not len(after):
+            return float("nan")
+        line = np.polyfit(t[after] - t[end], y[after], len(after) - 1)
+        target = np.r_[np.zeros(3 - len(line)), line]
     roots = np.roots(fall - target)
     roots = roots[np.isreal(roots)].real
     roots = roots[(roots >= -1.5 / fps) & (roots <= 1 / fps)]
@@ -137,9 +141,10 @@ def fall_time(y: np.ndarray, fps: float, drop: float | None = None) -> float:
 def bounce(y: np.ndarray, fps: float, drop: float | None = None) -> float:
     """Rebound height over drop height in the image, in [0, 1]; NaN when the object never lands."""
     end = landing_frame(y, drop)
-    if end is None or not np.isfinite(y[end:]).any():
+    touching = slice(end, end + max(int(0.1 * fps), 2)) if end is not None else slice(0)
+    if not np.isfinite(y[touching]).any():
         return float("nan")
-    lowest = end + int(np.nanargmax(y[end : end + max(int(0.1 * fps), 2)]))
+    lowest = end + int(np.nanargmax(y[touching]))
     fallen = y[lowest] - y[0]
     return float(np.clip((y[lowest] - np.nanmin(y[lowest:])) / fallen, 0, 1)) if fallen > 0 else float("nan")
 

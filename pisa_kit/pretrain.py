@@ -1,6 +1,7 @@
 """Builds the embedded model from nothing: one training stage after the other."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,35 +19,52 @@ from pisa_kit.psft import cache_latents, train_transformer
 from pisa_kit.training import train
 
 MUON = {"learning_rate": 2e-3, "optimizer": "muon", "ema": 0.99, "log_every": 20}
-AUTOENCODER = {  # frames per clip: single frames teach space, short clips time, whole clips what lies far apart
-    1: Training(steps=2000, batch=32, warmup=50, decay=0.2, **MUON),
-    5: Training(steps=600, batch=8, warmup=50, decay=0.2, **MUON),
-    17: Training(steps=500, batch=8, warmup=50, decay=0.6, **MUON),
-}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the autoencoder's training.
+
+    Args:
+        frames: per training clip.
+        training: its settings.
+        object_weight: of a pixel on the moving object in the loss, see `autoencoder.object_weight`.
+    """
+
+    frames: int
+    training: Training
+    object_weight: float = 6.0
+
+
+AUTOENCODER = (  # single frames teach space, short clips time, whole clips what lies far apart; then the object counts
+    Stage(1, Training(steps=2000, batch=32, warmup=50, decay=0.2, **MUON)),
+    Stage(5, Training(steps=600, batch=8, warmup=50, decay=0.2, **MUON)),
+    Stage(17, Training(steps=500, batch=8, warmup=50, decay=0.6, **MUON)),
+    Stage(17, Training(steps=360, batch=8, warmup=20, decay=1.0, seed=1, **MUON), object_weight=24.0),
+)
 MEASURED = 200  # clips behind the latents' mean and standard deviation
 TRANSFORMER = Training(steps=3000, batch=16, learning_rate=1e-3, warmup=100, decay=0.3, ema=0.995, log_every=20)
 
 
-def pretrain_autoencoder(folder, clips: int = 4000, stages: dict[int, Training] = AUTOENCODER, workers: int = 2):
+def pretrain_autoencoder(folder, clips: int = 4000, stages: tuple[Stage, ...] = AUTOENCODER, workers: int = 2):
     """Trains the autoencoder on drops and generic motion in all colours; continues after an interruption.
 
     Args:
         folder: receives corpus_autoencoder/, a folder of log and checkpoint per stage, and vae/ in diffusers' format.
         clips: size of the corpus.
-        stages: frames per training clip to the settings of that stage, in order.
+        stages: in order.
     """
     folder = Path(folder)
     frames, masks, _ = read_corpus(
         corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5, workers=workers)
     )
     model = Reconstruction(make_autoencoder())
-    for length, settings in stages.items():
+    for number, stage in enumerate(stages, start=1):
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(length > 1 or "time_conv" not in name)  # single frames never reach these
-        batch = partial(_autoencoder_batch, frames, masks, length, settings)
-        stage = f"autoencoder_{length}_frames"
-        with frame_by_frame() if length == 1 else nullcontext():
-            train(model, reconstruction_loss, batch, settings, folder / stage, label=stage)
+            parameter.requires_grad_(stage.frames > 1 or "time_conv" not in name)  # single frames never reach these
+        batch, label = partial(_autoencoder_batch, frames, masks, stage), f"autoencoder_{number}"
+        with frame_by_frame() if stage.frames == 1 else nullcontext():
+            train(model, reconstruction_loss, batch, stage.training, folder / label, label)
     measure_latents(model.autoencoder, frames[:MEASURED])
     if PartialState().is_main_process:
         model.autoencoder.save_pretrained(folder / "vae")
@@ -77,8 +95,9 @@ def pretrain_transformer(folder, clips: int = 4000, settings: Training = TRANSFO
     return train_transformer(pipeline, cached, settings, folder / "transformer", label="transformer")
 
 
-def _autoencoder_batch(frames, masks, length: int, settings: Training, step: int, process: int, processes: int) -> dict:
-    """This process's share of a step: windows of `length` frames from random clips and times, half of them mirrored."""
+def _autoencoder_batch(frames, masks, stage: Stage, step: int, process: int, processes: int) -> dict:
+    """This process's share of a step: windows of `stage.frames` from random clips and times, half of them mirrored."""
+    length, settings = stage.frames, stage.training
     rng = np.random.default_rng([settings.seed, length, step])
     chosen = rng.choice(len(frames), settings.batch, replace=False)
     start = rng.integers(frames.shape[1] - length + 1, size=settings.batch)
@@ -86,7 +105,8 @@ def _autoencoder_batch(frames, masks, length: int, settings: Training, step: int
     windows = [(clip, slice(first, first + length)) for clip, first in zip(chosen, start, strict=True)]
     share = range(process, settings.batch, processes)
     video = to_video(np.stack([frames[windows[i]] for i in share]))
-    weight = object_weight(torch.from_numpy(np.stack([masks[windows[i]] for i in share])))
+    shown = torch.from_numpy(np.stack([masks[windows[i]] for i in share]))
+    weight = object_weight(shown, stage.object_weight)
     mirrored = torch.from_numpy(flipped[process::processes])
     for array in (video, weight):
         array[mirrored] = array[mirrored].flip(-1)

@@ -120,9 +120,9 @@ def test_psnr_in_decibels():
 def test_weights_cover_the_object_and_where_it_was():
     masks = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
     masks[0, 0, 1, 1] = masks[0, 1, 5, 5] = True
-    weight = codec.object_weight(masks)[0, 0]
-    assert weight[1, 5, 5] == weight[1, 1, 1] == weight[0, 2, 2] == codec.OBJECT_WEIGHT
-    assert weight[0, 5, 5] == weight[2, 1, 1] == 1 and weight[2, 5, 5] == codec.OBJECT_WEIGHT
+    weight = codec.object_weight(masks, 6.0)[0, 0]
+    assert weight[1, 5, 5] == weight[1, 1, 1] == weight[0, 2, 2] == 6.0
+    assert weight[0, 5, 5] == weight[2, 1, 1] == 1 and weight[2, 5, 5] == 6.0
 
 
 def test_reconstruction_loss_has_gradients_and_counts_the_object_more():

@@ -91,3 +91,15 @@ def test_uncertain_height_widens_the_interval():
 def test_a_track_without_a_landing_is_refused():
     with pytest.raises(InputError, match="track: y: shows no whole fall"):
         kinematics.fit_projective(np.linspace(0, 100, 60), 120, drop=2)
+
+
+@pytest.mark.parametrize("lost", [slice(8, None), slice(8, 11), slice(3, 8), slice(9, 10), slice(1, None)])
+@pytest.mark.parametrize("drop", [None, 20.0])
+def test_lost_frames_anywhere_give_a_number_or_nan_but_no_crash(lost, drop):
+    t = np.arange(17) / 16
+    y = 10 + np.minimum(100 * t**2, 20)
+    whole = kinematics.fall_time(y, 16, drop)
+    assert whole == pytest.approx(np.sqrt(0.2), abs=0.03)
+    y[lost] = np.nan
+    for measured in (kinematics.fall_time(y, 16, drop), kinematics.bounce(y, 16, drop)):
+        assert np.isnan(measured) or 0 <= measured <= 1

@@ -12,10 +12,10 @@ from pisa_kit.presets import PRESETS, Training
 from pisa_kit.scenes import COLOURS, sample
 
 torch.set_num_threads(1)
-STAGES = {
-    1: Training(steps=2, batch=4, learning_rate=1e-3, warmup=1, log_every=1),
-    5: Training(steps=1, batch=2, learning_rate=1e-3, warmup=1, log_every=1),
-}
+STAGES = (
+    pretrain.Stage(1, Training(steps=2, batch=4, learning_rate=1e-3, warmup=1, log_every=1)),
+    pretrain.Stage(5, Training(steps=1, batch=4, learning_rate=1e-3, warmup=1, log_every=1), object_weight=9.0),
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +53,12 @@ def test_recolour_leaves_the_palette_and_nothing_else():
 def test_batches_depend_on_the_step_and_split_over_processes(corpus):
     frames, masks, _ = corpus
     make = lambda step, process, processes: pretrain._autoencoder_batch(  # noqa: E731
-        frames, masks, 5, STAGES[1], step, process, processes
+        frames, masks, STAGES[1], step, process, processes
     )
     whole, again = make(7, 0, 1), make(7, 0, 1)
     assert whole["video"].shape == (4, 3, 5, 64, 64) and whole["video"].abs().max() <= 1
     assert torch.equal(whole["video"], again["video"]) and not torch.equal(whole["video"], make(8, 0, 1)["video"])
+    assert whole["weight"].unique().tolist() == [1.0, 9.0]
     for name in ("video", "weight"):
         halves = [make(7, process, 2)[name] for process in (0, 1)]
         assert torch.equal(torch.stack(halves, 1).flatten(0, 1), whole[name])
@@ -68,7 +69,7 @@ def test_stages_end_in_a_stock_autoencoder_and_are_not_repeated(corpus, folder):
     loaded = AutoencoderKLWan.from_pretrained(folder / "vae")
     for name, parameter in model.state_dict().items():
         assert torch.equal(parameter, loaded.state_dict()[name]), name
-    log = folder / "autoencoder_1_frames" / "log.jsonl"
+    log = folder / "autoencoder_1" / "log.jsonl"
     before = log.read_text()
     again = pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES, workers=1)
     assert log.read_text() == before

@@ -1,0 +1,21 @@
+"""Jobs in several processes behind one progress bar."""
+
+import os
+from collections.abc import Callable, Iterable
+
+from joblib import Parallel, delayed
+
+WORKERS = 2
+
+
+def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int = WORKERS) -> list:
+    """`function(*job)` for every job, in the order of the jobs; a worker uses one thread and shows no bars."""
+    from tqdm.auto import tqdm  # a worker imports this module to silence bars, which has to come before tqdm
+
+    jobs = list(jobs)
+    results = Parallel(n_jobs=workers, return_as="generator", initializer=_silence)(delayed(function)(*j) for j in jobs)
+    return list(tqdm(results, total=len(jobs), desc=label, unit="job", disable=not jobs))
+
+
+def _silence():
+    os.environ.update(TQDM_DISABLE="1", OMP_NUM_THREADS="1")
