@@ -21,6 +21,7 @@ from pisa_kit.scenes import COLOURS, FAMILIES, SPLITS
 
 BASE = WEIGHTS / "embedded"  # the shipped base model
 TEXT_WIDTH = 64
+SHIFT = 4.0  # of the noise levels towards 1: where an object goes is decided while there is still much noise
 diffusers_logging.disable_progress_bar()  # loading takes a second
 transformers_logging.disable_progress_bar()
 WORDS = ("a", "an", "the", "video", "of", "object", "dropping", "ball", ".", "-")
@@ -76,7 +77,7 @@ def assemble(
         tokenizer=tokenizer,
         text_encoder=make_text_encoder(len(tokenizer), seed).eval(),
         vae=(autoencoder or make_autoencoder(seed)).eval(),
-        scheduler=FlowMatchEulerDiscreteScheduler(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
         transformer=(transformer or make_transformer(seed)).eval(),
         expand_timesteps=True,
     )

@@ -19,6 +19,7 @@ from pisa_kit.psft import cache_latents, train_transformer
 from pisa_kit.training import train
 
 MUON = {"learning_rate": 2e-3, "optimizer": "muon", "ema": 0.99, "log_every": 20}
+LATE = {"batch": 8, "warmup": 20, "decay": 1.0, **MUON}
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,24 @@ class Stage:
         frames: per training clip.
         training: its settings.
         object_weight: of a pixel on the moving object in the loss, see `autoencoder.object_weight`.
+        decoder_only: leaves the latents as they are, so that what was trained on them stays valid.
     """
 
     frames: int
     training: Training
     object_weight: float = 6.0
+    decoder_only: bool = False
 
 
 AUTOENCODER = (  # single frames teach space, short clips time, whole clips what lies far apart; then the object counts
     Stage(1, Training(steps=2000, batch=32, warmup=50, decay=0.2, **MUON)),
     Stage(5, Training(steps=600, batch=8, warmup=50, decay=0.2, **MUON)),
     Stage(17, Training(steps=500, batch=8, warmup=50, decay=0.6, **MUON)),
-    Stage(17, Training(steps=360, batch=8, warmup=20, decay=1.0, seed=1, **MUON), object_weight=24.0),
+    Stage(17, Training(steps=360, seed=1, **LATE), object_weight=24.0),
+    Stage(17, Training(steps=600, seed=2, **LATE), object_weight=24.0, decoder_only=True),
 )
 MEASURED = 200  # clips behind the latents' mean and standard deviation
-TRANSFORMER = Training(steps=3000, batch=16, learning_rate=1e-3, warmup=100, decay=0.3, ema=0.995, log_every=20)
+TRANSFORMER = Training(steps=1200, batch=16, warmup=50, decay=0.5, **(MUON | {"learning_rate": 6e-3}))
 
 
 def pretrain_autoencoder(folder, clips: int = 4000, stages: tuple[Stage, ...] = AUTOENCODER, workers: int = 2):
@@ -61,7 +65,8 @@ def pretrain_autoencoder(folder, clips: int = 4000, stages: tuple[Stage, ...] = 
     model = Reconstruction(make_autoencoder())
     for number, stage in enumerate(stages, start=1):
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(stage.frames > 1 or "time_conv" not in name)  # single frames never reach these
+            reached = stage.frames > 1 or "time_conv" not in name  # single frames do not pass through these
+            parameter.requires_grad_(reached and (not stage.decoder_only or ".decoder." in name))
         batch, label = partial(_autoencoder_batch, frames, masks, stage), f"autoencoder_{number}"
         with frame_by_frame() if stage.frames == 1 else nullcontext():
             train(model, reconstruction_loss, batch, stage.training, folder / label, label)

@@ -1,6 +1,7 @@
 """Stage 1, physics supervised fine-tuning: rectified flow on simulated drops (PISA, PSFT)."""
 
 import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,17 +12,20 @@ from diffusers import WanImageToVideoPipeline
 from tqdm.auto import tqdm
 
 from pisa_kit.conditioning import Condition, condition, encode, to_video, velocity
-from pisa_kit.embedded import load
+from pisa_kit.embedded import SHIFT, load
 from pisa_kit.files import InputError, atomic_folder, read_npz, write_npz
 from pisa_kit.presets import Training
 from pisa_kit.training import train
 
-SIGMA_SPREAD, SIGMA_SHIFT = 1.2, 0.3  # of the logit-normal distribution of noise levels
+SIGMA_SPREAD = 1.2  # of the logit-normal distribution of noise levels
 
 
 def draw_sigma(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Noise levels (count,) in (0, 1), shifted logit-normal: sigmoid(1.2 n + 0.3)."""
-    return torch.sigmoid(SIGMA_SPREAD * torch.randn(count, generator=generator) + SIGMA_SHIFT)
+    """Noise levels (count,) in (0, 1), shifted logit-normal: s sigma / (1 + (s - 1) sigma) = sigmoid(1.2 n + ln s).
+
+    The sampler's levels are shifted in the same way (`embedded.SHIFT`).
+    """
+    return torch.sigmoid(SIGMA_SPREAD * torch.randn(count, generator=generator) + math.log(SHIFT))
 
 
 def velocity_loss(model: torch.nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
