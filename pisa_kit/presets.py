@@ -121,7 +121,7 @@ class Preset:
         phone_resamples: bootstrap repetitions behind the interval of the phone clip's gravity.
         base: folder of the image-to-video pipeline to study, or None for the embedded one.
         sampling_steps: of the sampler.
-        psft: training run of stage 1.
+        psft: training run of stage 1; without decay, so that a longer run continues a shorter one.
         psft_clips: simulated drops it sees.
         data_sizes: numbers of clips of the data ablation, each trained for as many steps as `psft`.
         step_counts: numbers of steps at which `psft` is evaluated.
@@ -137,10 +137,10 @@ class Preset:
     phone_resamples: int = 400
     base: str | None = None
     sampling_steps: int = 10
-    psft: Training = Training(steps=600, batch=16, learning_rate=5e-4, decay=0, ema=0.99)
+    psft: Training = Training(steps=400, batch=16, learning_rate=4e-3, decay=0, ema=0.98, optimizer="muon")
     psft_clips: int = 1024
     data_sizes: tuple[int, ...] = (16, 64, 256, 1024)
-    step_counts: tuple[int, ...] = (75, 150, 300, 600)
+    step_counts: tuple[int, ...] = (50, 100, 200, 400)
     generic_clips: int = 60
 
     def __post_init__(self):
@@ -161,7 +161,7 @@ PRESETS = {
         step_counts=(2, 4),
         generic_clips=5,
     ),
-    "mini": Preset("mini", seeds=(0,), test_clips=60, data_sizes=(16, 128, 1024), step_counts=(75, 300, 600)),
+    "mini": Preset("mini", seeds=(0,), test_clips=60, data_sizes=(16, 128, 1024), step_counts=(50, 150, 400)),
     "full": Preset("full", seeds=(0, 1, 2), test_clips=200, phone_resamples=2000, generic_clips=200),
 }
 

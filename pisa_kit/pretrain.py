@@ -47,7 +47,8 @@ AUTOENCODER = (  # single frames teach space, short clips time, whole clips what
     Stage(17, Training(steps=600, seed=2, **LATE), object_weight=24.0, decoder_only=True),
 )
 MEASURED = 200  # clips behind the latents' mean and standard deviation
-TRANSFORMER = Training(steps=1200, batch=16, warmup=50, decay=0.5, **(MUON | {"learning_rate": 6e-3}))
+FAST = {"batch": 16, "warmup": 50, "decay": 0.5, **(MUON | {"learning_rate": 6e-3})}
+TRANSFORMER = (Training(steps=1200, **FAST), Training(steps=2200, seed=1, **FAST))
 
 
 def pretrain_autoencoder(folder, clips: int = 4000, stages: tuple[Stage, ...] = AUTOENCODER, workers: int = 2):
@@ -85,11 +86,11 @@ def measure_latents(autoencoder: AutoencoderKLWan, frames: np.ndarray):
     autoencoder.register_to_config(latents_mean=mean, latents_std=std)
 
 
-def pretrain_transformer(folder, clips: int = 4000, settings: Training = TRANSFORMER, workers: int = 2):
+def pretrain_transformer(folder, clips: int = 4000, stages: tuple[Training, ...] = TRANSFORMER, workers: int = 2):
     """Trains the transformer on generic motion alone, with the autoencoder in folder/vae; continues if interrupted.
 
     Returns:
-        The whole pipeline, also saved in folder/transformer/pipeline.
+        The whole pipeline, also saved in the last stage's folder.
     """
     folder = Path(folder)
     frames, _, captions = read_corpus(
@@ -97,7 +98,10 @@ def pretrain_transformer(folder, clips: int = 4000, settings: Training = TRANSFO
     )
     pipeline = assemble(AutoencoderKLWan.from_pretrained(folder / "vae"))
     cached = cache_latents(pipeline, frames, captions, folder / "latents_generic.npz")
-    return train_transformer(pipeline, cached, settings, folder / "transformer", label="transformer")
+    for number, settings in enumerate(stages, start=1):
+        label = f"transformer_{number}"
+        pipeline = train_transformer(pipeline, cached, settings, folder / label, label)
+    return pipeline
 
 
 def _autoencoder_batch(frames, masks, stage: Stage, step: int, process: int, processes: int) -> dict:

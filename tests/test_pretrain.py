@@ -80,7 +80,7 @@ def test_transformer_learns_generic_motion_on_the_trained_autoencoder(corpus, fo
     if not (folder / "vae").exists():
         pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES, workers=1)
     settings = Training(steps=2, batch=4, learning_rate=1e-3, warmup=1, log_every=1)
-    pipeline = pretrain.pretrain_transformer(folder, clips=6, settings=settings, workers=1)
+    pipeline = pretrain.pretrain_transformer(folder, clips=6, stages=(settings, settings), workers=1)
     cached = read_npz(folder / "latents_generic.npz")
     assert cached["latents"].shape == (6, CHANNELS, 9, 8, 8)
     assert abs(cached["latents"].mean()) < 0.5 and 0.5 < cached["latents"].std() < 2, (
@@ -88,4 +88,4 @@ def test_transformer_learns_generic_motion_on_the_trained_autoencoder(corpus, fo
     )
     assert pipeline.vae.config.latents_std != [1.0] * CHANNELS
     _, _, captions = corpora.read_corpus(folder / "corpus_generic")
-    assert len(captions) == 6 and (folder / "transformer" / "pipeline_2" / "model_index.json").exists()
+    assert len(captions) == 6 and (folder / "transformer_2" / "pipeline_2" / "model_index.json").exists()
