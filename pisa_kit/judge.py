@@ -16,7 +16,7 @@ LOOKS = ("object_colour_error", "background_psnr")
 FALL = ("g_eff", "fall_time", "fall_time_error", "bounce")
 
 
-TRACKER = "background"
+TRACKER = "judge"
 
 
 @dataclass(frozen=True)

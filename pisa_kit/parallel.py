@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 
 WORKERS = 2
 
@@ -12,6 +13,7 @@ def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int
     """`function(*job)` for every job, in the order of the jobs; a worker uses one thread and shows no bars."""
     from tqdm.auto import tqdm  # a worker imports this module to silence bars, which has to come before tqdm
 
+    get_reusable_executor().shutdown()  # earlier workers would be used again, with their bars
     jobs = list(jobs)
     results = Parallel(n_jobs=workers, return_as="generator", initializer=_silence)(delayed(function)(*j) for j in jobs)
     return list(tqdm(results, total=len(jobs), desc=label, unit="job", disable=not jobs))

@@ -14,12 +14,12 @@ from pisa_kit.autoencoder import Reconstruction, frame_by_frame, make_autoencode
 from pisa_kit.conditioning import to_video
 from pisa_kit.corpora import corpus, read_corpus
 from pisa_kit.embedded import assemble
+from pisa_kit.files import read_json, write_json
 from pisa_kit.presets import Training
 from pisa_kit.psft import cache_latents, train_transformer
 from pisa_kit.training import train
 
 MUON = {"learning_rate": 2e-3, "optimizer": "muon", "ema": 0.99, "log_every": 20}
-LATE = {"batch": 8, "warmup": 20, "decay": 1.0, **MUON}
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,18 @@ class Stage:
         frames: per training clip.
         training: its settings.
         object_weight: of a pixel on the moving object in the loss, see `autoencoder.object_weight`.
-        decoder_only: leaves the latents as they are, so that what was trained on them stays valid.
     """
 
     frames: int
     training: Training
     object_weight: float = 6.0
-    decoder_only: bool = False
 
 
 AUTOENCODER = (  # single frames teach space, short clips time, whole clips what lies far apart; then the object counts
     Stage(1, Training(steps=2000, batch=32, warmup=50, decay=0.2, **MUON)),
     Stage(5, Training(steps=600, batch=8, warmup=50, decay=0.2, **MUON)),
     Stage(17, Training(steps=500, batch=8, warmup=50, decay=0.6, **MUON)),
-    Stage(17, Training(steps=360, seed=1, **LATE), object_weight=24.0),
-    Stage(17, Training(steps=600, seed=2, **LATE), object_weight=24.0, decoder_only=True),
+    Stage(17, Training(steps=360, batch=8, warmup=20, decay=1.0, seed=1, **MUON), object_weight=24.0),
 )
 MEASURED = 200  # clips behind the latents' mean and standard deviation
 FAST = {"batch": 16, "warmup": 50, "decay": 0.5, **(MUON | {"learning_rate": 6e-3})}
@@ -66,8 +63,7 @@ def pretrain_autoencoder(folder, clips: int = 4000, stages: tuple[Stage, ...] = 
     model = Reconstruction(make_autoencoder())
     for number, stage in enumerate(stages, start=1):
         for name, parameter in model.named_parameters():
-            reached = stage.frames > 1 or "time_conv" not in name  # single frames do not pass through these
-            parameter.requires_grad_(reached and (not stage.decoder_only or ".decoder." in name))
+            parameter.requires_grad_(stage.frames > 1 or "time_conv" not in name)  # single frames never reach these
         batch, label = partial(_autoencoder_batch, frames, masks, stage), f"autoencoder_{number}"
         with frame_by_frame() if stage.frames == 1 else nullcontext():
             train(model, reconstruction_loss, batch, stage.training, folder / label, label)
@@ -90,7 +86,7 @@ def pretrain_transformer(folder, clips: int = 4000, stages: tuple[Training, ...]
     """Trains the transformer on generic motion alone, with the autoencoder in folder/vae; continues if interrupted.
 
     Returns:
-        The whole pipeline, also saved in the last stage's folder.
+        The whole pipeline, also saved in folder/embedded together with the settings of its training.
     """
     folder = Path(folder)
     frames, _, captions = read_corpus(
@@ -101,6 +97,10 @@ def pretrain_transformer(folder, clips: int = 4000, stages: tuple[Training, ...]
     for number, settings in enumerate(stages, start=1):
         label = f"transformer_{number}"
         pipeline = train_transformer(pipeline, cached, settings, folder / label, label)
+    if PartialState().is_main_process:
+        pipeline.save_pretrained(folder / "embedded")
+        made = {path.parent.name: read_json(path) for path in sorted(folder.glob("*_[0-9]/settings.json"))}
+        write_json(folder / "embedded" / "training.json", made)
     return pipeline
 
 

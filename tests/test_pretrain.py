@@ -7,7 +7,7 @@ from diffusers import AutoencoderKLWan
 
 from pisa_kit import corpora, pretrain
 from pisa_kit.autoencoder import CHANNELS
-from pisa_kit.files import read_npz
+from pisa_kit.files import read_json, read_npz
 from pisa_kit.presets import PRESETS, Training
 from pisa_kit.scenes import COLOURS, sample
 
@@ -88,4 +88,6 @@ def test_transformer_learns_generic_motion_on_the_trained_autoencoder(corpus, fo
     )
     assert pipeline.vae.config.latents_std != [1.0] * CHANNELS
     _, _, captions = corpora.read_corpus(folder / "corpus_generic")
-    assert len(captions) == 6 and (folder / "transformer_2" / "pipeline_2" / "model_index.json").exists()
+    assert len(captions) == 6 and (folder / "embedded" / "model_index.json").exists()
+    made = read_json(folder / "embedded" / "training.json")
+    assert made["autoencoder_1"]["batch"] == made["transformer_2"]["batch"] == 4
