@@ -10,6 +10,7 @@ import pytest
 
 from pisa_kit import study
 from pisa_kit.files import InputError
+from pisa_kit.presets import PRESETS
 from pisa_kit.study import NotebookError, notebooks, run_study
 
 NOTEBOOKS = notebooks()
@@ -55,9 +56,28 @@ def test_numbers(smoke):
     assert baseline["g_eff_median"]["frozen"] == pytest.approx(0, abs=0.1)
 
 
+def test_psft_numbers(smoke):
+    folder, _ = smoke
+    results = json.loads((folder / "results" / "02_psft.json").read_text())
+    preset = PRESETS["smoke"]
+    mean = {(row["method"], row["split"], row["metric"]): row["mean"] for row in results["summary"]}
+    for split in ("seen", "unseen"):
+        assert mean["base", split, "visibility"] > 0.3, "the judge finds the base model's objects"
+        assert mean["base", split, "fixed_l2"] != mean["PSFT", split, "fixed_l2"], "training changed the videos"
+        assert mean["PSFT", split, "background_psnr"] > 25
+    assert {row["clips"] for row in results["data"]} == set(preset.data_sizes)
+    assert {row["steps"] for row in results["steps"]} == set(preset.step_counts)
+    assert all(row["n"] == preset.test_clips for row in results["reductions"])
+    assert set(results["forgetting"]) == {"truth", "base", "PSFT"}
+    assert set(results["caption_effect_g_eff"]["base"]) == {"falls", "rises", "hovers"}
+    log = [path for path in (folder / "models").glob("psft_8_clips_seed0_*/log.jsonl")]
+    assert len(log) == 1 and len(log[0].read_text().splitlines()) == preset.psft.steps
+
+
 def test_figures(smoke):
     folder, _ = smoke
     figures = sorted(path.name for path in (folder / "figures").glob("*.png"))
+    assert {"01_base_film.png", "02_before_and_after.png", "02_data.png", "02_forgetting.png"} <= set(figures)
     assert {"00_half_g_t_squared.png", "01_table.png", "01_inspector.png", "01_phone_gravity.png"} <= set(figures)
 
 
