@@ -30,7 +30,7 @@ class Optimizer:
             self.parts.append(torch.optim.Muon(self.views, rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
             rate /= 2
         if rest:
-            self.parts.append(torch.optim.AdamW(rest, rate, weight_decay=decay, eps=settings.epsilon))
+            self.parts.append(torch.optim.AdamW(rest, rate, weight_decay=decay, eps=settings.epsilon, fused=True))
         self.rates = [part.param_groups[0]["lr"] for part in self.parts]
 
     def step(self, share: float = 1.0):

@@ -58,7 +58,7 @@ def train(
     # 1. what is trained, and how
     wrapped = accelerator.prepare(model)
     optimizer = Optimizer(trainable(model), settings)
-    average = EMAModel(trainable(model), decay=settings.ema)
+    average = EMAModel(trainable(model), decay=settings.ema, foreach=True)
     # 2. where it left off
     start = load_checkpoint(folder / "checkpoint.safetensors", model, optimizer, average, settings)
     if start > settings.steps:
