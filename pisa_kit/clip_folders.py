@@ -14,7 +14,7 @@ import numpy as np
 from pisa_kit.annotations import check_points, dropped_index, read_masks
 from pisa_kit.clip_files import encode_json
 from pisa_kit.clips import Clip, check_fps
-from pisa_kit.files import InputError
+from pisa_kit.files import InputError, atomic_folder
 from pisa_kit.folders import Folder
 from pisa_kit.video import VIDEO_SUFFIXES, encode_image, read_image, read_video, write_gif, write_mp4
 
@@ -181,18 +181,8 @@ def atomic_clip_folder(path):
     if path.exists() and not (path.is_dir() and _is_only_clip(Folder(path))):
         problem = "exists and is not a clip's folder"
         raise InputError(path, "output", problem, "Choose another name, or delete it yourself.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise InputError(path, "output", problem, "Choose a folder you may write to.") from error
-    try:
+    with atomic_folder(path, _swap) as temporary:
         yield temporary
-        temporary.chmod(0o755)
-        _swap(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _swap(new: Path, path: Path) -> None:

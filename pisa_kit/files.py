@@ -74,8 +74,11 @@ def atomic_path(path):
 
 
 @contextmanager
-def atomic_folder(path):
-    """Yields a temporary folder beside `path`; it becomes `path`, which must not exist, only if the block succeeds.
+def atomic_folder(path, place=os.rename):
+    """Yields a temporary folder beside `path`; it becomes `path` only if the block succeeds.
+
+    Args:
+        place: (temporary, path), puts one in the other's place; the default needs `path` not to exist.
 
     Raises:
         InputError: the folder cannot be created or written.
@@ -90,7 +93,7 @@ def atomic_folder(path):
     try:
         yield temporary
         temporary.chmod(0o755)
-        os.rename(temporary, path)
+        place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -13,7 +13,6 @@ from pisa_kit.kinematics import track
 from pisa_kit.masks import track_clips
 
 LOOKS = ("object_colour_error", "background_psnr")
-FALL = ("g_eff", "fall_time", "fall_time_error", "bounce")
 
 
 TRACKER = "judge"
@@ -24,7 +23,7 @@ class Judgement:
     """What a judge says about some videos.
 
     Args:
-        table: one row per scored video: `name`, metrics (`evaluate.METRICS`), `FALL`, `LOOKS`.
+        table: one row per scored video: `name`, metrics (`evaluate.METRICS`), `kinematics.describe`, `LOOKS`.
         films: the videos with tracked masks, in the order given.
         failures: (name, reason) of those that could not be scored.
     """

@@ -151,7 +151,7 @@ class Preset:
 PRESETS = {
     "smoke": Preset(
         "smoke",
-        seeds=(0,),
+        seeds=(0, 1),
         test_clips=6,
         phone_resamples=40,
         sampling_steps=2,

@@ -99,6 +99,8 @@ def pretrain_transformer(folder, clips: int = 4000, stages: tuple[Training, ...]
         pipeline = train_transformer(pipeline, cached, settings, folder / label, label)
     if PartialState().is_main_process:
         pipeline.save_pretrained(folder / "embedded")
+        for path in (folder / "embedded").rglob("*.json"):  # without the folders of the machine that made it
+            write_json(path, {key: value for key, value in read_json(path).items() if key != "_name_or_path"})
         made = {path.parent.name: read_json(path) for path in sorted(folder.glob("*_[0-9]/settings.json"))}
         write_json(folder / "embedded" / "training.json", made)
     return pipeline

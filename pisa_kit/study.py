@@ -24,6 +24,7 @@ from pisa_kit.embedded import load
 from pisa_kit.files import InputError, atomic_path, read_json, write_json
 from pisa_kit.generators import Protocol, generate, revision
 from pisa_kit.layouts import read_clip, write_clip
+from pisa_kit.parallel import WORKERS
 from pisa_kit.presets import Preset, get_preset
 from pisa_kit.psft import cache_latents, train_transformer
 from pisa_kit.scenes import Scene, sample
@@ -32,7 +33,6 @@ from pisa_kit.simulate import simulate
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 FIGURES = ROOT / "figures"  # what README shows: written by the full preset only
-WORKERS = 2
 TRAINING_SEEDS = 100_000  # scene seeds per seed of a run; 10 of them stay below those of the pre-training corpora
 
 

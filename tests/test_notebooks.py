@@ -68,10 +68,11 @@ def test_psft_numbers(smoke):
     assert {row["clips"] for row in results["data"]} == set(preset.data_sizes)
     assert {row["steps"] for row in results["steps"]} == set(preset.step_counts)
     assert all(row["n"] == preset.test_clips for row in results["reductions"])
-    assert set(results["forgetting"]) == {"truth", "base", "PSFT"}
-    assert set(results["caption_effect_g_eff"]["base"]) == {"falls", "rises", "hovers"}
-    log = [path for path in (folder / "models").glob("psft_8_clips_seed0_*/log.jsonl")]
-    assert len(log) == 1 and len(log[0].read_text().splitlines()) == preset.psft.steps
+    assert {row["method"] for row in results["forgetting"]} == {"truth", "base", "PSFT"}
+    assert all({"low", "high", "n"} <= set(row) for row in results["forgetting"] + results["caption_effect"])
+    assert {row["caption"] for row in results["caption_effect"]} == {"falls", "rises", "hovers"}
+    logs = [path.read_text() for path in (folder / "models").glob("psft_8_clips_seed*/log.jsonl")]
+    assert [len(log.splitlines()) for log in logs] == [preset.psft.steps] * len(preset.seeds)
 
 
 def test_figures(smoke):

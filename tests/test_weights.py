@@ -42,6 +42,7 @@ def test_all_weights_together_are_small_and_safe():
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 40e6
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".md"}
+    assert not [path for path in files if path.suffix == ".json" and "_name_or_path" in path.read_text()]
     nets = {path.parent.name: path.stat().st_size for path in WEIGHTS.glob("*/model.safetensors")}
     assert set(nets) == {"judge", "reward", "flow", "depth"} and max(nets.values()) <= 3e6
 
