@@ -1,18 +1,18 @@
 """Jobs in several processes behind one progress bar."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
+from tqdm.auto import tqdm
 
 WORKERS = 2
 
 
 def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int = WORKERS) -> list:
     """`function(*job)` for every job, in the order of the jobs; a worker uses one thread and shows no bars."""
-    from tqdm.auto import tqdm  # a worker imports this module to silence bars, which has to come before tqdm
-
     get_reusable_executor().shutdown()  # earlier workers would be used again, with their bars
     jobs = list(jobs)
     results = Parallel(n_jobs=workers, return_as="generator", initializer=_silence)(delayed(function)(*j) for j in jobs)
@@ -20,4 +20,6 @@ def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int
 
 
 def _silence():
-    os.environ.update(TQDM_DISABLE="1", OMP_NUM_THREADS="1")
+    """Errors still reach the caller: joblib hands them on."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    sys.stderr = open(os.devnull, "w")
