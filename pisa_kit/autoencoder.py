@@ -1,5 +1,6 @@
 """The embedded model's video autoencoder: a tiny stock `AutoencoderKLWan`, its start, and its training loss."""
 
+from collections.abc import Collection
 from contextlib import contextmanager
 
 import torch
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample, unpatchify
 from torch import nn
+from torch.utils.checkpoint import checkpoint as recompute
 
 CHANNELS = 32  # of the latents
 KL_WEIGHT = 1e-6
@@ -79,24 +81,39 @@ def frame_by_frame():
         WanCausalConv3d.forward = whole
 
 
-def decode(autoencoder: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
+def decode(
+    autoencoder: AutoencoderKLWan,
+    latents: torch.Tensor,
+    checkpoint: bool = False,
+    gradient_frames: Collection[int] | None = None,
+) -> torch.Tensor:
     """`autoencoder.decode` without its clamp to [-1, 1], which has no gradient where it acts.
 
     Args:
         latents: (B, C, t, h, w), not normalised.
+        checkpoint: compute the activations of one latent frame again in the backward pass instead of keeping all.
+        gradient_frames: latent frames whose pixels carry gradients, None for all; the others cost no memory.
 
     Returns:
         (B, 3, T, H, W), about [-1, 1].
     """
     autoencoder.clear_cache()
-    features, frames = autoencoder.post_quant_conv(latents), []
+    features, cache, frames = autoencoder.post_quant_conv(latents), list(autoencoder._feat_map), []
     for index in range(latents.shape[2]):
-        autoencoder._conv_idx = [0]
-        frame = features[:, :, index : index + 1]
-        cache = {"feat_cache": autoencoder._feat_map, "feat_idx": autoencoder._conv_idx}
-        frames.append(autoencoder.decoder(frame, **cache, first_chunk=index == 0))
+        wanted = gradient_frames is None or index in gradient_frames
+        with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
+            given = (autoencoder.decoder, features[:, :, index : index + 1], cache, index == 0)
+            repeat = checkpoint and torch.is_grad_enabled()
+            frame, cache = recompute(_decode_frame, *given, use_reentrant=False) if repeat else _decode_frame(*given)
+        frames.append(frame)
     autoencoder.clear_cache()
     return unpatchify(torch.cat(frames, 2), patch_size=autoencoder.config.patch_size)
+
+
+def _decode_frame(decoder: nn.Module, latent: torch.Tensor, cache: list, first: bool) -> tuple[torch.Tensor, list]:
+    """Pixels of one latent frame and what the next one needs; `cache`, of the frame before, stays as it is."""
+    after = list(cache)
+    return decoder(latent, feat_cache=after, feat_idx=[0], first_chunk=first), after
 
 
 class Reconstruction(nn.Module):

@@ -61,7 +61,7 @@ def moves_as_said(verb: str, masks: np.ndarray) -> bool | None:
     """Does the object move the way a caption of generic motion says (`motion.KINDS`)?
 
     Args:
-        verb: "falls", "rises", "drifts", "hovers" or "turns".
+        verb: "falls", "rises", "drifts", "darts", "hovers" or "turns".
         masks: (T, H, W) bool at 64 px; first and last sight are compared.
 
     Returns:
@@ -76,6 +76,7 @@ def moves_as_said(verb: str, masks: np.ndarray) -> bool | None:
         "falls": down > STILL,
         "rises": down < -STILL,
         "drifts": abs(right) > STILL,
+        "darts": np.hypot(right, down) > STILL,
         "hovers": np.hypot(right, down) <= STILL,
         "turns": np.hypot(right, down) <= STILL,
     }[verb]

@@ -1,7 +1,7 @@
 """Every number of a run, as frozen dataclasses."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
 from pisa_kit.files import InputError, check_choice
@@ -105,6 +105,44 @@ class Training:
         up = min(1.0, (step + 1) / max(self.warmup, 1))
         down = (self.steps - step) / max(self.decay * self.steps, 1)
         return self.learning_rate * min(up, down, 1.0)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Every number of one reward tuning (ORO).
+
+    Args:
+        training: optimizer and steps.
+        weights: weight of each reward, see `rewards.MAKERS`.
+        sampling_steps: of the videos that are rewarded.
+        gradient_steps: how many of the last sampling steps carry gradients; 0 draws 1 to all anew for each batch.
+        anchor: weight of the distance to the model before.
+        checkpoint: compute activations again in the backward pass: less memory, more time.
+        looks: numbers of steps after which held-out clips are judged.
+        stop_on: the metric of these looks that must fall.
+        patience: looks without a better one after which training stops.
+    """
+
+    training: Training
+    weights: dict[str, float]
+    sampling_steps: int = 5
+    gradient_steps: int = 1
+    anchor: float = 1.0
+    checkpoint: bool = False
+    looks: tuple[int, ...] = ()
+    stop_on: str = "fixed_l2"
+    patience: int = 2
+
+    def __post_init__(self):
+        if not 0 <= self.gradient_steps <= self.sampling_steps:
+            problem = f"is {self.gradient_steps} of {self.sampling_steps} sampling steps"
+            raise InputError("tuning", "gradient_steps", problem, "Give 1 to all of them, or 0 to draw the number.")
+        if not self.weights or any(weight < 0 for weight in self.weights.values()):
+            raise InputError("tuning", "weights", f"are {self.weights}", "Give at least one reward, none below 0.")
+
+    def until(self, steps: int) -> Training:
+        """The training, as long as `steps`."""
+        return replace(self.training, steps=steps)
 
 
 @dataclass(frozen=True)

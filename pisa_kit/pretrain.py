@@ -30,11 +30,13 @@ class Stage:
         frames: per training clip.
         training: its settings.
         object_weight: of a pixel on the moving object in the loss, see `autoencoder.object_weight`.
+        decoder_only: leave the encoder, and so the latents, as they are.
     """
 
     frames: int
     training: Training
     object_weight: float = 6.0
+    decoder_only: bool = False
 
 
 AUTOENCODER = (  # single frames teach space, short clips time, whole clips what lies far apart; then the object counts
@@ -42,10 +44,13 @@ AUTOENCODER = (  # single frames teach space, short clips time, whole clips what
     Stage(5, Training(steps=600, batch=8, warmup=50, decay=0.2, **MUON)),
     Stage(17, Training(steps=500, batch=8, warmup=50, decay=0.6, **MUON)),
     Stage(17, Training(steps=360, batch=8, warmup=20, decay=1.0, seed=1, **MUON), object_weight=24.0),
+    Stage(
+        17, Training(steps=300, batch=8, warmup=20, decay=1.0, seed=2, **MUON), object_weight=60.0, decoder_only=True
+    ),
 )
 MEASURED = 200  # clips behind the latents' mean and standard deviation
 FAST = {"batch": 16, "warmup": 50, "decay": 0.5, **(MUON | {"learning_rate": 6e-3})}
-TRANSFORMER = (Training(steps=1200, **FAST), Training(steps=2200, seed=1, **FAST))
+TRANSFORMER = (Training(steps=3600, **FAST),)
 
 
 def pretrain_autoencoder(folder, clips: int = 4000, stages: tuple[Stage, ...] = AUTOENCODER, workers: int = 2):
@@ -63,7 +68,8 @@ def pretrain_autoencoder(folder, clips: int = 4000, stages: tuple[Stage, ...] = 
     model = Reconstruction(make_autoencoder())
     for number, stage in enumerate(stages, start=1):
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(stage.frames > 1 or "time_conv" not in name)  # single frames never reach these
+            reached = stage.frames > 1 or "time_conv" not in name  # single frames do not pass the latter
+            parameter.requires_grad_(reached and (".decoder." in name or not stage.decoder_only))
         batch, label = partial(_autoencoder_batch, frames, masks, stage), f"autoencoder_{number}"
         with frame_by_frame() if stage.frames == 1 else nullcontext():
             train(model, reconstruction_loss, batch, stage.training, folder / label, label)

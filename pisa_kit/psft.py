@@ -18,6 +18,8 @@ from pisa_kit.presets import Training
 from pisa_kit.training import train
 
 SIGMA_SPREAD = 1.2  # of the logit-normal distribution of noise levels
+MOVING = 0.5  # mean squared difference to the first latent frame (normalised latents) at which a place counts as moving
+MOVING_WEIGHT = 6.0  # of places in which anything moves: a dropped object fills a hundredth of the picture
 
 
 def draw_sigma(count: int, generator: torch.Generator) -> torch.Tensor:
@@ -29,9 +31,9 @@ def draw_sigma(count: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def velocity_loss(model: torch.nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Mean squared error of the velocity `noise - x0` at `x = (1 - sigma) x0 + sigma noise`.
+    """Weighted mean squared error of the velocity `noise - x0` at `x = (1 - sigma) x0 + sigma noise`.
 
-    The first latent frame is the condition: it enters clean and is left out of the loss.
+    The first latent frame is the condition: it enters clean and is left out of the loss. "error" is the plain mean.
 
     Args:
         model: the transformer, possibly wrapped for distributed training.
@@ -45,7 +47,21 @@ def velocity_loss(model: torch.nn.Module, batch: dict, generator: torch.Generato
     given = Condition(x0[:, :, :1], batch["text"])
     predicted = velocity(model, noisy, sigma, given, plain=getattr(model, "module", model))
     error = (predicted.float() - (noise - x0)).square()[:, :, 1:]
-    return {"loss": error.mean(), "x0_error": (level * (predicted - noise + x0))[:, :, 1:].detach().abs().mean()}
+    weight = place_weight(x0).expand_as(error)
+    return {"loss": (weight * error).sum() / weight.sum(), "error": error.detach().mean()}
+
+
+def place_weight(x0: torch.Tensor) -> torch.Tensor:
+    """Weights (B, 1, 1, h, w): `MOVING_WEIGHT` where anything moves at any time of the clip, 1 elsewhere.
+
+    One weight for all times of a place: a weight that followed the object would favour where it is over where it could
+    be, and so shift what the model samples.
+
+    Args:
+        x0: (B, C, t, h, w), normalised latents.
+    """
+    change = (x0 - x0[:, :, :1]).square().mean(1, keepdim=True).amax(2, keepdim=True)
+    return 1 + (MOVING_WEIGHT - 1) * (change > MOVING)
 
 
 def cache_latents(pipeline: WanImageToVideoPipeline, videos, captions: list[str], path, batch: int = 8) -> dict:
@@ -100,18 +116,41 @@ def train_transformer(
     if len(latents) < settings.batch:
         problem = f"are {len(latents)}, fewer than one batch of {settings.batch}"
         raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
+
+    def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
+        chosen = draw(len(latents), settings, step)[process::processes]
+        return {"latents": torch.from_numpy(latents[chosen]), "text": torch.from_numpy(text[chosen])}
+
+    return fit(pipeline, lambda tuned: velocity_loss, batch, settings, folder, label, watch)
+
+
+def draw(clips: int, settings: Training, step: int) -> np.ndarray:
+    """The clips of a step's batch, over all processes: depends on seed and step alone."""
+    return np.random.default_rng([settings.seed, step]).choice(clips, settings.batch, replace=False)
+
+
+def fit(
+    pipeline: WanImageToVideoPipeline,
+    make_loss: Callable[[WanImageToVideoPipeline], Callable],
+    batch: Callable,
+    settings: Training,
+    folder,
+    label: str,
+    watch: Callable[[dict], None] | None = None,
+) -> WanImageToVideoPipeline:
+    """`training.train` on a copy of the pipeline's transformer; the result is kept as folder/pipeline_<steps>.
+
+    Args:
+        make_loss: from the pipeline with the transformer that is trained to the loss.
+        batch, settings, watch: see `training.train`.
+    """
     done = Path(folder) / f"pipeline_{settings.steps}"
     if not done.exists():
-
-        def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
-            rng = np.random.default_rng([settings.seed, step])
-            chosen = rng.choice(len(latents), settings.batch, replace=False)[process::processes]
-            return {"latents": torch.from_numpy(latents[chosen]), "text": torch.from_numpy(text[chosen])}
-
-        transformer = train(copy.deepcopy(pipeline.transformer), velocity_loss, batch, settings, folder, label, watch)
+        transformer = copy.deepcopy(pipeline.transformer)
+        parts = pipeline.components | {"transformer": transformer}
+        tuned = type(pipeline)(**parts, expand_timesteps=pipeline.config.expand_timesteps)
+        train(transformer, make_loss(tuned), batch, settings, folder, label, watch)
         if PartialState().is_main_process:
-            parts = pipeline.components | {"transformer": transformer}
-            tuned = type(pipeline)(**parts, expand_timesteps=pipeline.config.expand_timesteps)
             with atomic_folder(done) as temporary:
                 tuned.save_pretrained(temporary)
         PartialState().wait_for_everyone()

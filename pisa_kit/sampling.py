@@ -2,6 +2,7 @@
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline
+from torch.utils.checkpoint import checkpoint as recompute
 
 from pisa_kit.autoencoder import decode
 from pisa_kit.conditioning import TRAIN_TIMESTEPS, Condition, denormalise, velocity, with_first_frame
@@ -15,7 +16,13 @@ def noise_like(given: Condition, frames: int, seeds: list[int]) -> torch.Tensor:
 
 
 def sample_latents(
-    pipeline: WanImageToVideoPipeline, given: Condition, noise: torch.Tensor, steps: int, gradient_steps: int = 0
+    pipeline: WanImageToVideoPipeline,
+    given: Condition,
+    noise: torch.Tensor,
+    steps: int,
+    gradient_steps: int = 0,
+    checkpoint: bool = False,
+    model: torch.nn.Module | None = None,
 ) -> torch.Tensor:
     """Euler steps of the probability flow from noise (sigma 1) to latents (sigma 0).
 
@@ -25,6 +32,8 @@ def sample_latents(
         noise: (B, C, t, h, w).
         steps: number of Euler steps.
         gradient_steps: how many of the last steps carry gradients.
+        checkpoint: compute the transformer's activations again in the backward pass instead of keeping them.
+        model: the transformer in a wrapper, for distributed training; the pipeline's own if None.
 
     Returns:
         Normalised latents (B, C, t, h, w), the first frame clean.
@@ -35,7 +44,9 @@ def sample_latents(
     for index, timestep in enumerate(scheduler.timesteps):
         with torch.set_grad_enabled(torch.is_grad_enabled() and index >= steps - gradient_steps):
             sigma = (timestep / TRAIN_TIMESTEPS).expand(len(latents))
-            flow = velocity(pipeline.transformer, latents, sigma, given)
+            called = (model or pipeline.transformer, latents, sigma, given, pipeline.transformer)
+            repeat = checkpoint and torch.is_grad_enabled()
+            flow = recompute(velocity, *called, use_reentrant=False) if repeat else velocity(*called)
             latents = scheduler.step(flow, timestep, latents, return_dict=False)[0]
     return with_first_frame(latents, given)
 

@@ -1,0 +1,135 @@
+"""Stage 2, object reward optimization: rewards back-propagated through the sampler (PISA, ORO; the VADER recipe)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import WanImageToVideoPipeline
+
+from pisa_kit.autoencoder import decode
+from pisa_kit.conditioning import Condition, denormalise, to_video, velocity
+from pisa_kit.files import InputError, read_json, write_json
+from pisa_kit.presets import Tuning
+from pisa_kit.psft import draw, draw_sigma, fit
+from pisa_kit.rewards import RewardFunction, Truth
+from pisa_kit.sampling import sample_latents
+
+
+def oro_loss(
+    pipeline: WanImageToVideoPipeline,
+    before: WanImageToVideoPipeline,
+    rewards: dict[str, RewardFunction],
+    settings: Tuning,
+) -> Callable:
+    """The loss of `training.train`: weighted rewards of sampled videos, and a distance to the model before.
+
+    Terms in raw units, beside "loss": each reward's mean over the clips that count, "<reward>_left_out" (clips with
+    nothing to compare with), "<reward>_lost" (share of frames in which the tracker lost the object) and "anchor".
+
+    Args:
+        pipeline: with the transformer that is trained.
+        before: the model it must stay near, frozen.
+        rewards: by name, as in `settings.weights`.
+    """
+    autoencoder, steps = pipeline.vae.requires_grad_(False), settings.sampling_steps
+
+    def loss(model: torch.nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        given, truth = Condition(batch["first"], batch["text"]), Truth(batch["video"], batch["masks"])
+        count, channels, _, *side = given.first.shape
+        noise = torch.randn((count, channels, batch["latent_frames"], *side), generator=generator).to(given.first)
+        through = settings.gradient_steps or int(torch.randint(1, steps + 1, (), generator=generator))
+        latents = sample_latents(pipeline, given, noise, steps, through, settings.checkpoint, model)
+        video = decode(autoencoder, denormalise(autoencoder, latents), settings.checkpoint)
+        terms, total = {}, torch.zeros((), device=video.device)
+        for name, weight in settings.weights.items():
+            result = rewards[name](video, truth)
+            counted = result.counted.to(video)
+            terms[name] = (result.loss * counted).sum() / counted.sum().clamp(min=1)
+            terms[f"{name}_left_out"], terms[f"{name}_lost"] = (1 - counted).sum(), result.lost.mean()
+            total = total + weight * terms[name]
+        if settings.anchor:
+            terms["anchor"] = _distance(model, pipeline, before, latents.detach(), given, generator)
+            total = total + settings.anchor * terms["anchor"]
+        return {"loss": total} | terms
+
+    return loss
+
+
+def _distance(model, pipeline, before, latents: torch.Tensor, given: Condition, generator) -> torch.Tensor:
+    """Mean squared difference of two models' velocities on noisy samples: the KL divergence of their paths, scaled."""
+    sigma = draw_sigma(len(latents), generator).to(latents)
+    level = sigma.view(-1, 1, 1, 1, 1)
+    noisy = (1 - level) * latents + level * torch.randn(latents.shape, generator=generator).to(latents)
+    with torch.no_grad():
+        wanted = velocity(before.transformer, noisy, sigma, given)
+    return (velocity(model, noisy, sigma, given, pipeline.transformer) - wanted)[:, :, 1:].square().mean()
+
+
+def tune(
+    pipeline: WanImageToVideoPipeline,
+    clips: dict,
+    rewards: dict[str, RewardFunction],
+    settings: Tuning,
+    folder,
+    label: str = "ORO",
+    validate: Callable[[WanImageToVideoPipeline], dict] | None = None,
+    watch: Callable[[dict], None] | None = None,
+) -> tuple[WanImageToVideoPipeline, list[dict]]:
+    """Tunes the pipeline's transformer on rewards; continues after an interruption.
+
+    Held-out metrics, not the reward, say when to stop: after `settings.patience` looks without a better one, the model
+    of the best look is returned.
+
+    Args:
+        clips: "latents" and "text" of `psft.cache_latents`, "frames" (N, T, H, W, 3) uint8, "masks" (N, T, H, W) bool.
+        rewards: see `rewards.load_rewards`; at least the names in `settings.weights`.
+        folder: receives log, checkpoint, pipelines and validation.json.
+        validate: metrics of a model on clips that are neither training nor test; `settings.stop_on` is minimised.
+            Without it all steps are made.
+        watch: see `training.train`.
+
+    Returns:
+        The tuned pipeline and what `validate` said: "step" and metrics, from step 0 (the model as given) on.
+
+    Raises:
+        InputError: a weight without reward, or fewer clips than a batch.
+    """
+    folder, training = Path(folder), settings.training
+    missing = [name for name in settings.weights if name not in rewards]
+    if missing:
+        raise InputError(folder, "weights", f"name {', '.join(missing)}, which are not given", "Load these rewards.")
+    if len(clips["latents"]) < training.batch:
+        problem = f"are {len(clips['latents'])}, fewer than one batch of {training.batch}"
+        raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
+
+    def batch(step: int, process: int, processes: int) -> dict:
+        chosen = draw(len(clips["latents"]), training, step)[process::processes]
+        latents = torch.from_numpy(clips["latents"][chosen])
+        return {
+            "first": latents[:, :, :1],
+            "latent_frames": latents.shape[2],
+            "text": torch.from_numpy(clips["text"][chosen]),
+            "video": to_video(clips["frames"][chosen]),
+            "masks": torch.from_numpy(clips["masks"][chosen]),
+        }
+
+    def make_loss(tuned: WanImageToVideoPipeline) -> Callable:
+        return oro_loss(tuned, pipeline, rewards, settings)
+
+    if validate is None:
+        return fit(pipeline, make_loss, batch, training, folder, label, watch), []
+    path = folder / "validation.json"
+    looks = read_json(path) if path.exists() else []
+    best, candidates = pipeline, [0, *settings.looks]
+    for number, steps in enumerate(candidates):
+        tuned = fit(pipeline, make_loss, batch, settings.until(steps), folder, label, watch) if steps else pipeline
+        if number == len(looks):
+            looks.append({"step": steps} | validate(tuned))
+            write_json(path, looks)
+        scores = np.array([look[settings.stop_on] for look in looks[: number + 1]])
+        if np.nanargmin(scores) == number:
+            best = tuned
+        if number - np.nanargmin(scores) >= settings.patience:
+            break
+    return best, looks

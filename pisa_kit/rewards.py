@@ -1,0 +1,160 @@
+"""Object rewards: videos in, one differentiable loss per clip out (PISA, ORO; Newton after NewtonRewards).
+
+Every reward is called (video, truth) and sees the video only through a frozen perception net, so that its gradient
+reaches the pixels. "Reward" is the usual word; what is returned is a loss, 0 at best, in raw units.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pisa_kit.depth import load_depth, video_depth
+from pisa_kit.files import WEIGHTS, check_choice
+from pisa_kit.flow import load_flow, video_flow
+from pisa_kit.masks import load_tracker
+
+FLAT = 1e-3  # 1/m: a clip whose inverse depth varies less has no depth to compare
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The simulated clips that samples are compared with.
+
+    Args:
+        video: (B, 3, T, H, W) in [-1, 1].
+        masks: (B, T, H, W) bool, the dropped object.
+    """
+
+    video: torch.Tensor
+    masks: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What a reward says about each clip.
+
+    Args:
+        loss: (B,), raw units.
+        counted: (B,) bool; False where there is nothing to compare with (no object in the truth, a flat depth map).
+        lost: (B,) share of frames in which the tracker says that the object is gone; 0 without a tracker.
+    """
+
+    loss: torch.Tensor
+    counted: torch.Tensor
+    lost: torch.Tensor
+
+
+RewardFunction = Callable[[torch.Tensor, Truth], Reward]
+
+
+def soft_masks(tracker: nn.Module, video: torch.Tensor, start: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities (B, T - 1, H, W) that a pixel shows the object, frame 0 left out, and lost frames (B, T - 1) bool.
+
+    A mask counts as far as the object is present: the mask of a lost one has no gradient in SAM 2, its presence has.
+    """
+    logits, presence = (result[:, 1:] for result in tracker(video, start))
+    return logits.sigmoid() * presence.sigmoid()[..., None, None], presence < 0
+
+
+def segmentation(tracker: nn.Module) -> RewardFunction:
+    """1 - soft IoU of the dropped object's mask, mean over the frames that show it (paper, Section "Seg").
+
+    Args:
+        tracker: (video, mask of frame 0) to logits of masks and of presence, as `tiny_nets.MaskTracker`.
+    """
+
+    def reward(video: torch.Tensor, truth: Truth) -> Reward:
+        a, lost = soft_masks(tracker, video, truth.masks[:, 0])
+        b = truth.masks[:, 1:].to(a)
+        shown = truth.masks[:, 1:].any(-1).any(-1)
+        both = (a * b).sum((-2, -1))
+        iou = both / (a.sum((-2, -1)) + b.sum((-2, -1)) - both).clamp(min=1e-6)
+        loss = ((1 - iou) * shown).sum(1) / shown.sum(1).clamp(min=1)
+        return Reward(loss, shown.any(1) & truth.masks[:, 0].any(-1).any(-1), lost.float().mean(1))
+
+    return reward
+
+
+def flow(net: nn.Module) -> RewardFunction:
+    """Mean |flow(sample) - flow(truth)|, pixels per frame, over all pixels (paper, Section "Flow").
+
+    Args:
+        net: two pictures in [-1, 1] to flow in pixels, as `tiny_nets.FlowNet`.
+    """
+
+    def reward(video: torch.Tensor, truth: Truth) -> Reward:
+        with torch.no_grad():
+            wanted = video_flow(net, truth.video)
+        loss = (video_flow(net, video) - wanted).abs().mean((1, 2, 3, 4))
+        return Reward(loss, torch.ones_like(loss, dtype=torch.bool), torch.zeros_like(loss))
+
+    return reward
+
+
+def depth(net: nn.Module) -> RewardFunction:
+    """Mean squared error of inverse depth, scaled so that the true clip spans 0 to 1 (paper, Section "Depth").
+
+    One range per clip, the truth's: a range per frame flickers and cannot divide by a flat frame's.
+
+    Args:
+        net: pictures in [-1, 1] to inverse depth, as `tiny_nets.DepthNet`.
+    """
+
+    def reward(video: torch.Tensor, truth: Truth) -> Reward:
+        with torch.no_grad():
+            wanted = video_depth(net, truth.video)
+            low, high = wanted.amin((1, 2, 3)), wanted.amax((1, 2, 3))
+        counted = high - low > FLAT
+        scale = (high - low).clamp(min=FLAT)[:, None, None, None]
+        loss = ((video_depth(net, video) - wanted) / scale).square().mean((1, 2, 3))
+        return Reward(loss, counted, torch.zeros_like(loss))
+
+    return reward
+
+
+def newton(tracker: nn.Module, mass: float = 0.05, still: float = 0.5) -> RewardFunction:
+    """No ground truth but frame 0's mask: constant acceleration of the image motion, and an object that stays.
+
+    The third difference of the soft centroid, in pixels, over the frames before it first slows down (contact), plus
+    `mass` times the squared relative change of the soft mask's area. Hovering would score 0 as well: constant
+    acceleration does not say which.
+
+    Args:
+        mass: weight of the term against vanishing.
+        still: pixels per frame by which the fall must slow down to count as contact.
+    """
+
+    def reward(video: torch.Tensor, truth: Truth) -> Reward:
+        start = truth.masks[:, :1].to(video)
+        a, lost = soft_masks(tracker, video, truth.masks[:, 0])
+        a = torch.cat([start, a], 1)
+        area, rows = a.sum((-2, -1)), torch.arange(a.shape[2], device=a.device, dtype=a.dtype)
+        height = (a.sum(-1) * rows).sum(-1) / area.clamp(min=1e-3)
+        speed = height.diff(dim=1)
+        falls = (speed.detach().diff(dim=1) > -still).float().cumprod(1)[:, 1:]
+        uneven = (speed.diff(n=2, dim=1).square() * falls).sum(1) / falls.sum(1).clamp(min=1)
+        change = (area[:, 1:] / area[:, :1].clamp(min=1) - 1).square().mean(1)
+        counted = truth.masks[:, 0].any(-1).any(-1)
+        return Reward(
+            F.huber_loss(uneven, torch.zeros_like(uneven), reduction="none") + mass * change,
+            counted,
+            lost.float().mean(1),
+        )
+
+    return reward
+
+
+MAKERS = {
+    "seg": lambda folder: segmentation(load_tracker("reward", folder)),
+    "flow": lambda folder: flow(load_flow(folder)),
+    "depth": lambda folder: depth(load_depth(folder)),
+    "newton": lambda folder: newton(load_tracker("reward", folder)),
+}
+
+
+def load_rewards(names, folder=WEIGHTS) -> dict[str, RewardFunction]:
+    """Rewards on the nets that ship, by name: "seg", "flow", "depth", "newton"; another name raises InputError."""
+    return {name: MAKERS[check_choice(name, MAKERS, "reward")](folder) for name in names}

@@ -1,0 +1,156 @@
+"""ORO: gradients through the sampler and the decoder, checkpointing without effect, resumption, early stop."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pisa_kit import oro, psft
+from pisa_kit.autoencoder import decode
+from pisa_kit.conditioning import Condition, denormalise, to_video
+from pisa_kit.embedded import load
+from pisa_kit.files import InputError
+from pisa_kit.presets import Training, Tuning
+from pisa_kit.rewards import Truth, load_rewards
+from pisa_kit.sampling import noise_like, sample_latents
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
+from pisa_kit.training import TrainingError, seeded
+
+torch.set_num_threads(1)
+TRAINING = Training(steps=4, batch=2, learning_rate=1e-4, warmup=1, decay=0, ema=0.5, log_every=1, checkpoint_every=1)
+SETTINGS = Tuning(TRAINING, {"seg": 1.0}, sampling_steps=2)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load()
+
+
+@pytest.fixture(scope="module")
+def clips(base, tmp_path_factory):
+    made = [simulate(sample(seed), 64, 17, 16) for seed in range(3)]
+    frames, masks = (np.stack([getattr(clip, name) for clip in made]) for name in ("frames", "dropped"))
+    path = tmp_path_factory.mktemp("oro") / "latents.npz"
+    return psft.cache_latents(base, frames, [clip.caption for clip in made], path) | {"frames": frames, "masks": masks}
+
+
+@pytest.fixture(scope="module")
+def given(clips) -> Condition:
+    return Condition(torch.from_numpy(clips["latents"][:1, :, :1]), torch.from_numpy(clips["text"][:1]))
+
+
+@pytest.fixture(scope="module")
+def rewards():
+    return load_rewards(["seg", "flow"])
+
+
+def gradient_of(base, given, truth, rewards, through: int, checkpoint: bool, frames=None) -> torch.Tensor:
+    base.transformer.zero_grad()
+    latents = sample_latents(base, given, noise_like(given, 9, [0]), 3, through, checkpoint)
+    video = decode(base.vae, denormalise(base.vae, latents), checkpoint, frames)
+    rewards["seg"](video, truth).loss.sum().backward()
+    return torch.cat([p.grad.flatten() for p in base.transformer.parameters() if p.grad is not None])
+
+
+@pytest.fixture(scope="module")
+def truth(clips) -> Truth:
+    return Truth(to_video(clips["frames"][:1]), torch.from_numpy(clips["masks"][:1]))
+
+
+def test_checkpointing_changes_no_gradient(base, given, truth, rewards):
+    for through in (1, 3):
+        plain, repeated = (gradient_of(base, given, truth, rewards, through, again) for again in (False, True))
+        assert float(plain.abs().max()) > 0
+        torch.testing.assert_close(plain, repeated, rtol=1e-4, atol=1e-6 * float(plain.abs().max()))
+
+
+def test_more_steps_more_gradient_and_the_same_video(base, given, truth, rewards):
+    one, all_three = (gradient_of(base, given, truth, rewards, through, False) for through in (1, 3))
+    assert not torch.allclose(one, all_three)
+    noise = noise_like(given, 9, [0])
+    with torch.no_grad():
+        silent = sample_latents(base, given, noise, 3)
+    torch.testing.assert_close(sample_latents(base, given, noise, 3, 3).detach(), silent, atol=1e-5, rtol=0)
+
+
+def test_only_the_chosen_frames_carry_gradients(base, clips):
+    latents = denormalise(base.vae, torch.from_numpy(clips["latents"][:1])).requires_grad_(True)
+    whole = decode(base.vae, latents)
+    video = decode(base.vae, latents, gradient_frames=[8])
+    assert torch.equal(video, whole)
+    (gradient,) = torch.autograd.grad(video[:, :, -2:].sum(), latents, retain_graph=True)
+    assert float(gradient[:, :, 8].abs().max()) > 0 and float(gradient[:, :, :8].abs().max()) == 0
+    (none,) = torch.autograd.grad(video[:, :, :-2].sum(), latents, allow_unused=True)
+    assert none is None or float(none.abs().max()) == 0
+
+
+def test_killed_tuning_continues_to_the_same_weights(base, clips, rewards, tmp_path, monkeypatch):
+    whole, _ = oro.tune(base, clips, rewards, SETTINGS, tmp_path / "whole")
+    calls, loss = [], oro.oro_loss
+
+    def dying(*arguments):
+        inner = loss(*arguments)
+
+        def step(*given):
+            calls.append(1)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return inner(*given)
+
+        return step
+
+    monkeypatch.setattr(oro, "oro_loss", dying)
+    with pytest.raises(KeyboardInterrupt):
+        oro.tune(base, clips, rewards, SETTINGS, tmp_path / "part")
+    monkeypatch.undo()
+    again, _ = oro.tune(base, clips, rewards, SETTINGS, tmp_path / "part")
+    before, changed = base.transformer.state_dict(), again.transformer.state_dict()
+    for name, value in whole.transformer.state_dict().items():
+        assert torch.equal(value, changed[name]), name
+    assert any(not torch.equal(value, before[name]) for name, value in changed.items())
+
+
+def test_the_anchor_is_zero_where_it_starts_and_everything_is_logged(base, clips, rewards):
+    settings = replace(SETTINGS, weights={"seg": 1.0, "flow": 0.5}, gradient_steps=0)
+    batch = {
+        "first": torch.from_numpy(clips["latents"][:2, :, :1]),
+        "latent_frames": 9,
+        "text": torch.from_numpy(clips["text"][:2]),
+        "video": torch.zeros(2, 3, 17, 64, 64),
+        "masks": torch.from_numpy(clips["masks"][:2] & np.array([True, False])[:, None, None, None]),
+    }
+    with torch.no_grad():
+        terms = oro.oro_loss(base, base, rewards, settings)(base.transformer, batch, seeded(0))
+    assert float(terms["anchor"]) == 0 and float(terms["seg_left_out"]) == 1
+    assert {"loss", "seg", "flow", "seg_lost", "flow_left_out"} <= terms.keys()
+    torch.testing.assert_close(terms["loss"], terms["seg"] + 0.5 * terms["flow"])
+
+
+def test_held_out_metrics_stop_it(base, clips, rewards, tmp_path):
+    scores = iter([1.0, 0.5, 0.7, 0.6, 0.1])
+    settings = replace(SETTINGS, looks=(1, 2, 3, 4), patience=2)
+    best, looks = oro.tune(base, clips, rewards, settings, tmp_path, validate=lambda model: {"fixed_l2": next(scores)})
+    assert [look["step"] for look in looks] == [0, 1, 2, 3]
+    one = load(tmp_path / "pipeline_1").transformer.state_dict()
+    assert all(torch.equal(value, one[name]) for name, value in best.transformer.state_dict().items())
+    again = oro.tune(base, clips, rewards, settings, tmp_path, validate=lambda model: pytest.fail("looked again"))
+    assert again[1] == looks
+
+
+def test_a_reward_that_is_not_a_number_stops_with_its_name(base, clips, rewards, tmp_path):
+    broken = {"seg": lambda video, truth: replace(rewards["seg"](video, truth), loss=video.mean((1, 2, 3, 4)) * np.nan)}
+    with pytest.raises(TrainingError, match="seg"):
+        oro.tune(base, clips, broken, SETTINGS, tmp_path)
+
+
+def test_bad_settings(base, clips, rewards, tmp_path):
+    with pytest.raises(InputError, match="gradient_steps"):
+        replace(SETTINGS, gradient_steps=3)
+    with pytest.raises(InputError, match="weights"):
+        replace(SETTINGS, weights={})
+    with pytest.raises(InputError, match="depth"):
+        oro.tune(base, clips, rewards, replace(SETTINGS, weights={"depth": 1.0}), tmp_path)
+    with pytest.raises(InputError, match="batch"):
+        oro.tune(base, clips, rewards, replace(SETTINGS, training=replace(TRAINING, batch=9)), tmp_path)

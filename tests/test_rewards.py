@@ -1,0 +1,136 @@
+"""Rewards: zero for a perfect sample, right gradients at the pixels, nothing silently left out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pisa_kit.conditioning import to_video
+from pisa_kit.files import WEIGHTS, InputError
+from pisa_kit.motion import Motion
+from pisa_kit.rewards import MAKERS, Truth, depth, load_rewards
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
+
+torch.set_num_threads(1)
+STILL = Motion("hovers", *([(0.0, 0.0, 0.0)] * 3))
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return [simulate(sample(seed), 64, 17, 16) for seed in (30_000_000, 30_000_001)]
+
+
+@pytest.fixture(scope="module")
+def truth(clips) -> Truth:
+    frames, masks = (np.stack([getattr(clip, name) for clip in clips]) for name in ("frames", "dropped"))
+    return Truth(to_video(frames), torch.from_numpy(masks))
+
+
+@pytest.fixture(scope="module")
+def hovering() -> torch.Tensor:
+    """The same scenes with an object that does not fall."""
+    clips = [simulate(sample(seed), 64, 17, 16, motion=STILL) for seed in (30_000_000, 30_000_001)]
+    return to_video(np.stack([clip.frames for clip in clips]))
+
+
+@pytest.fixture(scope="module")
+def rewards():
+    return load_rewards(MAKERS)
+
+
+def test_a_perfect_sample_costs_nothing(rewards, truth):
+    assert float(rewards["flow"](truth.video, truth).loss.max()) == 0
+    assert float(rewards["depth"](truth.video, truth).loss.max()) == 0
+    assert float(rewards["seg"](truth.video, truth).loss.max()) < 0.2  # the tracker's own soft edges
+
+
+@pytest.mark.parametrize("name", ["seg", "flow", "depth"])
+def test_not_falling_costs(rewards, truth, hovering, name):
+    perfect, wrong = (rewards[name](video, truth).loss for video in (truth.video, hovering))
+    assert (wrong > 2 * perfect).all() and (wrong > 1e-4).all()
+
+
+def test_newton_prefers_even_acceleration_to_jerks(rewards, truth):
+    order = [0, 1, 2, 4, 3, 6, 5, *range(7, 17)]
+    even, uneven = (rewards["newton"](video, truth).loss for video in (truth.video, truth.video[:, :, order]))
+    assert (uneven > even).all()
+
+
+def test_newton_is_not_fooled_by_vanishing(rewards, truth, hovering):
+    gone = truth.video.clone()
+    empty = torch.from_numpy(np.stack(list(_background(truth))))
+    gone[:, :, 8:] = empty[:, :, None]
+    assert (rewards["newton"](gone, truth).loss > rewards["newton"](truth.video, truth).loss).all()
+    assert (rewards["newton"](gone, truth).lost > 0.2).all()
+
+
+def _background(truth: Truth):
+    """Each clip's scene without the object: what a place shows while the object is elsewhere."""
+    for video, masks in zip(truth.video, truth.masks, strict=True):
+        shown = torch.nn.functional.max_pool2d(masks.float(), 3, 1, 1) > 0
+        free = ~shown
+        yield ((video * free).sum(1) / free.sum(0).clamp(min=1)).numpy()
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_gradients_reach_the_pixels_and_match_finite_differences(rewards, truth, hovering, name):
+    function = _in_double(MAKERS[name])
+    exact = Truth(truth.video[:1].double(), truth.masks[:1])
+    video = (0.5 * exact.video + 0.5 * hovering[:1].double()).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(function(video, exact).loss.sum(), video)
+    assert torch.isfinite(gradient).all() and float(gradient[:, :, 1:].abs().max()) > 0
+    rng, step = np.random.default_rng(0), 1e-6
+    largest = gradient[:, :, 1:].abs().flatten().topk(200).indices.numpy()
+    shape = gradient[:, :, 1:].shape
+    for place in rng.choice(largest, 5, replace=False):
+        index = list(np.unravel_index(place, shape))
+        index[2] += 1
+        bump = torch.zeros_like(video)
+        bump[tuple(index)] = step
+        with torch.no_grad():
+            up, down = (function(video + sign * bump, exact).loss.sum() for sign in (1, -1))
+        numeric = float((up - down) / (2 * step))
+        assert abs(numeric - float(gradient[tuple(index)])) <= 1e-2 * abs(numeric)
+
+
+def _in_double(maker):
+    """The reward on nets in float64."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        function = maker(WEIGHTS)
+        for cell in function.__closure__:
+            if isinstance(cell.cell_contents, torch.nn.Module):
+                cell.cell_contents.double()
+        return function
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_the_gradient_lands_on_the_object(rewards, truth, hovering):
+    video = hovering.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(rewards["seg"](video, truth).loss.sum(), video)
+    power = gradient.square().sum(1)[:, 1:]
+    falls = truth.masks[:, 1:] | truth.masks[:, :1]
+    near = torch.nn.functional.max_pool2d(falls.float(), 7, 1, 3) > 0
+    assert float(power[near].sum() / power.sum()) > 2 * float(near.float().mean())
+
+
+def test_what_cannot_be_compared_is_left_out(rewards, truth):
+    empty = replace(truth, masks=torch.stack([truth.masks[0], torch.zeros_like(truth.masks[1])]))
+    for name in ("seg", "newton"):
+        result = rewards[name](truth.video, empty)
+        assert result.counted.tolist() == [True, False] and torch.isfinite(result.loss).all()
+
+    class Flat(torch.nn.Module):
+        def forward(self, picture):
+            return picture[:, 0] * 0 + 0.3
+
+    result = depth(Flat())(truth.video, truth)
+    assert not result.counted.any() and torch.isfinite(result.loss).all()
+
+
+def test_unknown_reward():
+    with pytest.raises(InputError, match="seg"):
+        load_rewards(["segg"])
