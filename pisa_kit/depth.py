@@ -1,10 +1,13 @@
 """How far: inverse depth of single frames. Nets are called picture to inverse depth; Depth Anything V2 fits there."""
 
 import torch
+import torch.nn.functional as F
 from torch import nn
+from transformers import DepthAnythingForDepthEstimation
 
-from pisa_kit.files import WEIGHTS
+from pisa_kit.files import WEIGHTS, InputError
 from pisa_kit.net_files import load_net
+from pisa_kit.pixels import for_imagenet
 from pisa_kit.tiny_nets import DepthNet
 
 
@@ -24,3 +27,23 @@ def video_depth(model: nn.Module, video: torch.Tensor) -> torch.Tensor:
         (B, T, H, W), 1/m along the optical axis.
     """
     return model(video.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(video), -1))
+
+
+class DepthAnything(nn.Module):
+    """Depth Anything V2 behind the call of `tiny_nets.DepthNet`: relative inverse depth, any size of picture.
+
+    Args:
+        model: e.g. `DepthAnythingForDepthEstimation.from_pretrained("depth-anything/Depth-Anything-V2-Small-hf")`.
+        side: of the square the model sees, a multiple of 14.
+    """
+
+    def __init__(self, model: DepthAnythingForDepthEstimation, side: int = 518):
+        super().__init__()
+        self.model, self.side = model.eval().requires_grad_(False), side
+        if side % 14:
+            raise InputError("DepthAnything", "side", f"is {side}", f"Use {max(side // 14, 1) * 14}.")
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        """See `tiny_nets.DepthNet.forward`."""
+        found = self.model(pixel_values=for_imagenet(picture, self.side)).predicted_depth
+        return F.interpolate(found[:, None], picture.shape[-2:], mode="bilinear", align_corners=False)[:, 0]

@@ -1,9 +1,10 @@
 """What moves: optical flow between neighbouring frames. Nets are called (first, second) to pixels; RAFT fits there."""
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from pisa_kit.files import WEIGHTS
+from pisa_kit.files import WEIGHTS, InputError
 from pisa_kit.net_files import load_net
 from pisa_kit.tiny_nets import FlowNet
 
@@ -26,3 +27,28 @@ def video_flow(model: nn.Module, video: torch.Tensor) -> torch.Tensor:
     frames = video.transpose(1, 2)
     flow = model(frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1))
     return flow.unflatten(0, (len(video), -1))
+
+
+class Raft(nn.Module):
+    """torchvision's RAFT behind the call of `tiny_nets.FlowNet`; pictures of any size.
+
+    Args:
+        model: e.g. `torchvision.models.optical_flow.raft_large(weights="C_T_V2")`.
+        side: of the square the model sees, a multiple of 8, at least 128.
+        iterations: refinements of the flow (PISA: 20).
+    """
+
+    def __init__(self, model: nn.Module, side: int = 256, iterations: int = 20):
+        super().__init__()
+        self.model, self.side, self.iterations = model.eval().requires_grad_(False), side, iterations
+        if side % 8 or side < 128:
+            raise InputError("Raft", "side", f"is {side}", f"Use {max(side // 8 * 8, 128)}.")
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """See `tiny_nets.FlowNet.forward`."""
+        height, width = first.shape[-2:]
+        square = (self.side, self.side)
+        pair = [F.interpolate(picture, square, mode="bilinear", antialias=True) for picture in (first, second)]
+        flow = self.model(*pair, num_flow_updates=self.iterations)[-1]
+        flow = F.interpolate(flow, (height, width), mode="bilinear", align_corners=False)
+        return flow * flow.new_tensor([width / self.side, height / self.side])[:, None, None]

@@ -8,15 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from joblib import Parallel, delayed
 from torch import nn
+from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
 from pisa_kit.background_tracker import Track, track_background
 from pisa_kit.clips import Clip
 from pisa_kit.conditioning import to_video
 from pisa_kit.files import WEIGHTS, InputError, check_choice, check_workers
 from pisa_kit.net_files import load_net
-from pisa_kit.tiny_nets import MaskTracker
+from pisa_kit.pixels import for_imagenet
+from pisa_kit.tiny_nets import PROMPT, MaskTracker
 
 NETS = ("judge", "reward")  # mask trackers that learned from different clips
 EVALUATION = ("background", "judge")  # what may judge a model: never the tracker whose gradients trained it
@@ -88,3 +91,47 @@ def track_clips(
     else:
         tracks = Parallel(n_jobs=workers)(delayed(track_background)(*pair) for pair in pairs)
     return [replace(clip, masks=track.masks[:, None]) for clip, track in zip(clips, tracks, strict=True)]
+
+
+class Sam2(nn.Module):
+    """SAM 2 behind the call of `tiny_nets.MaskTracker`, differentiable from the pixels on.
+
+    transformers' own video loop runs in inference mode and its processor rounds to uint8; here the undecorated forward
+    runs frame by frame on pixels that are resized and normalised as tensors. Of an object that SAM 2 has lost the mask
+    is a constant; its presence still has a gradient.
+
+    Args:
+        model: e.g. `Sam2VideoModel.from_pretrained("facebook/sam2.1-hiera-large")`.
+    """
+
+    def __init__(self, model: Sam2VideoModel):
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)  # in training mode it drops the object's score
+
+    def forward(self, video: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `tiny_nets.MaskTracker.forward`; any size."""
+        tracks = [self._track(clip, start) for clip, start in zip(video.transpose(1, 2), mask, strict=True)]
+        logits, presence = (torch.stack(each) for each in zip(*tracks, strict=True))
+        return logits, presence
+
+    def _track(self, frames: torch.Tensor, start: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """frames (T, 3, H, W) in [-1, 1], start (H, W) to logits (T, H, W) and presence (T,)."""
+        pixels = for_imagenet(frames, self.model.config.image_size)
+        height, width = start.shape
+        device = frames.device
+        session = Sam2VideoInferenceSession(
+            pixels, height, width, device, device, device, dtype=pixels.dtype, max_vision_features_cache_size=1
+        )
+        place = session.obj_id_to_idx(1)
+        prompt = F.interpolate(start[None, None].to(pixels), pixels.shape[-2:], mode="nearest")
+        session.add_mask_inputs(place, 0, prompt)
+        session.obj_with_new_inputs = [1]
+        shown = start.to(pixels.dtype)
+        logits, presence = [PROMPT * (2 * shown - 1)], [pixels.new_tensor(PROMPT)]
+        for index in range(len(frames)):
+            out = Sam2VideoModel.forward.__wrapped__(self.model, inference_session=session, frame_idx=index)
+            if index:
+                scaled = F.interpolate(out.pred_masks, (height, width), mode="bilinear", align_corners=False)
+                logits.append(scaled[0, 0])
+                presence.append(out.object_score_logits.flatten()[0])
+        return torch.stack(logits), torch.stack(presence)

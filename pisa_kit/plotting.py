@@ -22,6 +22,11 @@ COLOURS = {
     "vanish": "#b03a8c",
     "base": "#c0392b",
     "PSFT": "#1f6fb2",
+    "seg": "#2a9d55",
+    "flow": "#e08a1e",
+    "depth": "#b03a8c",
+    "newton": "#7a5c3a",
+    "combined": "#17a2a2",
 }
 LABELS = {
     "l2": "L2, official",
@@ -49,7 +54,7 @@ def use_style():
 def colour(method: str) -> str:
     """The method's colour; a method without one of its own gets a stable one from a palette."""
     palette = sns.color_palette("husl", 12).as_hex()
-    return COLOURS.get(method, palette[sum(map(ord, method)) % 12])
+    return COLOURS.get(method.removeprefix("+"), palette[sum(map(ord, method)) % 12])
 
 
 def png(figure: Figure, dpi: int = 90) -> bytes:
@@ -210,6 +215,31 @@ def loss_curve(log: list[dict], term: str = "loss", title: str = "") -> Figure:
     axis.plot(steps, values, ".", color="0.7", markersize=4)
     axis.plot(steps, pd.Series(values).rolling(9, min_periods=1, center=True).mean(), color=COLOURS["PSFT"])
     axis.set(xlabel="Step", ylabel=term, title=title)
+    return figure
+
+
+def reward_and_metrics(
+    logs: dict[str, list[dict]],
+    looks: dict[str, list[dict]],
+    metrics: tuple[str, ...] = ("l2", "fixed_l2", "fixed_iou", "visibility", "object_colour_error"),
+) -> Figure:
+    """Reward tuning: what was minimised beside what held-out clips say, over the steps; one line per run.
+
+    Args:
+        logs: run to the lines of its training log.
+        looks: run to its looks at validation clips: "step" and metrics.
+    """
+    figure, axes = plt.subplots(1, 1 + len(metrics), figsize=(2.5 * (1 + len(metrics)), 2.9))
+    for label, log in logs.items():
+        steps, values = (np.array([line[key] for line in log], float) for key in ("step", "loss"))
+        values = pd.Series(values / values[:5].mean()).rolling(9, min_periods=1, center=True).mean()
+        axes[0].plot(steps, values, color=colour(label), label=label)
+    for axis, metric in zip(axes[1:], metrics, strict=True):
+        for label, found in looks.items():
+            axis.plot([look["step"] for look in found], [look[metric] for look in found], "o-", color=colour(label))
+        axis.set(title=LABELS.get(metric, metric), xlabel="Step")
+    axes[0].set(title="loss / its start", xlabel="Step")
+    axes[0].legend(frameon=False, fontsize="small")
     return figure
 
 

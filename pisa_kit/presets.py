@@ -72,6 +72,7 @@ class Training:
         ema: decay of the average of the weights, which is what is kept.
         precision: "no" (float32) or "bf16".
         optimizer: "adamw", or "muon" for the weight matrices and AdamW for the rest.
+        lora_rank: train low-rank additions to the attention weights of a transformer instead of all weights; 0: all.
     """
 
     steps: int
@@ -86,6 +87,7 @@ class Training:
     seed: int = 0
     precision: str = "no"
     optimizer: str = "adamw"
+    lora_rank: int = 0
     log_every: int = 10
     checkpoint_every: int = 100
 
@@ -145,6 +147,15 @@ class Tuning:
         return replace(self.training, steps=steps)
 
 
+REWARDS = {
+    "seg": {"seg": 1.0},
+    "flow": {"flow": 4.0},
+    "depth": {"depth": 100.0},
+    "newton": {"newton": 1.0},
+    "combined": {"seg": 1.0, "flow": 2.0, "depth": 50.0},
+}
+
+
 @dataclass(frozen=True)
 class Preset:
     """Every number that shapes a run.
@@ -164,6 +175,11 @@ class Preset:
         data_sizes: numbers of clips of the data ablation, each trained for as many steps as `psft`.
         step_counts: numbers of steps at which `psft` is evaluated.
         generic_clips: held-out clips of generic motion, on which forgetting is measured.
+        oro: reward tuning of stage 2; its weights are replaced by those in `rewards`.
+        oro_clips: simulated drops it sees, others than PSFT's.
+        validation_clips: drops that decide when it stops.
+        rewards: the runs of stage 2: name to weights of the rewards, see `rewards.MAKERS`.
+        gradient_steps: values of K in the ablation of `oro.gradient_steps`.
     """
 
     name: str
@@ -174,16 +190,29 @@ class Preset:
     ranges: Ranges = field(default_factory=Ranges)
     phone_resamples: int = 400
     base: str | None = None
-    sampling_steps: int = 10
+    sampling_steps: int = 5
     psft: Training = Training(steps=400, batch=16, learning_rate=4e-3, decay=0, ema=0.98, optimizer="muon")
     psft_clips: int = 1024
     data_sizes: tuple[int, ...] = (16, 64, 256, 1024)
     step_counts: tuple[int, ...] = (50, 100, 200, 400)
     generic_clips: int = 60
+    oro: Tuning = Tuning(
+        Training(steps=96, batch=4, learning_rate=5e-5, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
+        weights=REWARDS["seg"],
+        looks=(32, 64, 96),
+    )
+    oro_clips: int = 256
+    validation_clips: int = 32
+    rewards: dict[str, dict[str, float]] = field(default_factory=lambda: REWARDS)
+    gradient_steps: tuple[int, ...] = (1, 2, 5)
 
     def __post_init__(self):
         if not self.seeds or self.test_clips < 1:
             raise InputError(f"preset {self.name}", "seeds, test_clips", "are empty", "Give at least one of each.")
+
+    def tuning(self, name: str) -> Tuning:
+        """The settings of one of the runs in `rewards`."""
+        return replace(self.oro, weights=self.rewards[check_choice(name, self.rewards, "reward")])
 
 
 PRESETS = {
@@ -198,9 +227,27 @@ PRESETS = {
         data_sizes=(4, 8),
         step_counts=(2, 4),
         generic_clips=5,
+        oro=Tuning(
+            Training(steps=2, batch=2, learning_rate=5e-5, warmup=1, decay=0, ema=0.5, log_every=1),
+            weights=REWARDS["seg"],
+            sampling_steps=2,
+            looks=(1, 2),
+        ),
+        oro_clips=4,
+        validation_clips=4,
+        rewards={"seg": REWARDS["seg"], "newton": REWARDS["newton"]},
+        gradient_steps=(1, 2),
     ),
-    "mini": Preset("mini", seeds=(0,), test_clips=60, data_sizes=(16, 128, 1024), step_counts=(50, 150, 400)),
-    "full": Preset("full", seeds=(0, 1, 2), test_clips=200, phone_resamples=2000, generic_clips=200),
+    "mini": Preset(
+        "mini",
+        seeds=(0,),
+        test_clips=60,
+        data_sizes=(16, 128, 1024),
+        step_counts=(50, 150, 400),
+        rewards={name: REWARDS[name] for name in ("seg", "flow", "depth")},
+        gradient_steps=(),
+    ),
+    "full": Preset("full", seeds=(0, 1, 2), test_clips=120, phone_resamples=2000, generic_clips=120),
 }
 
 

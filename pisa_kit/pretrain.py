@@ -49,8 +49,7 @@ AUTOENCODER = (  # single frames teach space, short clips time, whole clips what
     ),
 )
 MEASURED = 200  # clips behind the latents' mean and standard deviation
-FAST = {"batch": 16, "warmup": 50, "decay": 0.5, **(MUON | {"learning_rate": 6e-3})}
-TRANSFORMER = (Training(steps=3600, **FAST),)
+TRANSFORMER = (Training(steps=3000, batch=16, warmup=50, decay=0.43, **(MUON | {"learning_rate": 6e-3})),)
 
 
 def pretrain_autoencoder(folder, clips: int = 4000, stages: tuple[Stage, ...] = AUTOENCODER, workers: int = 2):

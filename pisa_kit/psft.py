@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import PartialState
-from diffusers import WanImageToVideoPipeline
+from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
+from peft import LoraConfig
 from tqdm.auto import tqdm
 
 from pisa_kit.conditioning import Condition, condition, encode, to_video, velocity
@@ -147,11 +148,23 @@ def fit(
     done = Path(folder) / f"pipeline_{settings.steps}"
     if not done.exists():
         transformer = copy.deepcopy(pipeline.transformer)
+        if settings.lora_rank:
+            add_lora(transformer, settings)
         parts = pipeline.components | {"transformer": transformer}
         tuned = type(pipeline)(**parts, expand_timesteps=pipeline.config.expand_timesteps)
         train(transformer, make_loss(tuned), batch, settings, folder, label, watch)
+        if settings.lora_rank:
+            transformer.fuse_lora()
+            transformer.unload_lora()
         if PartialState().is_main_process:
             with atomic_folder(done) as temporary:
                 tuned.save_pretrained(temporary)
         PartialState().wait_for_everyone()
     return load(done)
+
+
+def add_lora(transformer: WanTransformer3DModel, settings: Training):
+    """Freezes the weights and adds trainable low-rank products to those of attention (LoRA, `peft`)."""
+    torch.manual_seed(settings.seed)
+    layers = ["to_q", "to_k", "to_v", "to_out.0"]
+    transformer.add_adapter(LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_rank, target_modules=layers))

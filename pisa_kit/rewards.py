@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from pisa_kit.depth import load_depth, video_depth
@@ -51,35 +50,34 @@ RewardFunction = Callable[[torch.Tensor, Truth], Reward]
 
 
 def soft_masks(tracker: nn.Module, video: torch.Tensor, start: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probabilities (B, T - 1, H, W) that a pixel shows the object, frame 0 left out, and lost frames (B, T - 1) bool.
-
-    A mask counts as far as the object is present: the mask of a lost one has no gradient in SAM 2, its presence has.
-    """
+    """Probabilities that a pixel shows the object (B, T - 1, H, W), that it is there at all (B, T - 1); not frame 0."""
     logits, presence = (result[:, 1:] for result in tracker(video, start))
-    return logits.sigmoid() * presence.sigmoid()[..., None, None], presence < 0
+    return logits.sigmoid(), presence.sigmoid()
 
 
 def segmentation(tracker: nn.Module) -> RewardFunction:
-    """1 - soft IoU of the dropped object's mask, mean over the frames that show it (paper, Section "Seg").
+    """1 - soft IoU of the dropped object's mask + 1 - its presence, mean over the frames that show it (PISA, "Seg").
+
+    Presence is ours: the mask of an object that SAM 2 has lost is a constant without gradient, its presence is not.
 
     Args:
         tracker: (video, mask of frame 0) to logits of masks and of presence, as `tiny_nets.MaskTracker`.
     """
 
     def reward(video: torch.Tensor, truth: Truth) -> Reward:
-        a, lost = soft_masks(tracker, video, truth.masks[:, 0])
+        a, presence = soft_masks(tracker, video, truth.masks[:, 0])
         b = truth.masks[:, 1:].to(a)
         shown = truth.masks[:, 1:].any(-1).any(-1)
         both = (a * b).sum((-2, -1))
         iou = both / (a.sum((-2, -1)) + b.sum((-2, -1)) - both).clamp(min=1e-6)
-        loss = ((1 - iou) * shown).sum(1) / shown.sum(1).clamp(min=1)
-        return Reward(loss, shown.any(1) & truth.masks[:, 0].any(-1).any(-1), lost.float().mean(1))
+        loss = ((2 - iou - presence) * shown).sum(1) / shown.sum(1).clamp(min=1)
+        return Reward(loss, shown.any(1) & truth.masks[:, 0].any(-1).any(-1), (presence < 0.5).float().mean(1))
 
     return reward
 
 
 def flow(net: nn.Module) -> RewardFunction:
-    """Mean |flow(sample) - flow(truth)|, pixels per frame, over all pixels (paper, Section "Flow").
+    """Mean |flow(sample) - flow(truth)|, pixels per frame, over all pixels (PISA, "Flow").
 
     Args:
         net: two pictures in [-1, 1] to flow in pixels, as `tiny_nets.FlowNet`.
@@ -95,7 +93,7 @@ def flow(net: nn.Module) -> RewardFunction:
 
 
 def depth(net: nn.Module) -> RewardFunction:
-    """Mean squared error of inverse depth, scaled so that the true clip spans 0 to 1 (paper, Section "Depth").
+    """Mean squared error of inverse depth, scaled so that the true clip spans 0 to 1 (PISA, "Depth").
 
     One range per clip, the truth's: a range per frame flickers and cannot divide by a flat frame's.
 
@@ -115,12 +113,13 @@ def depth(net: nn.Module) -> RewardFunction:
     return reward
 
 
-def newton(tracker: nn.Module, mass: float = 0.05, still: float = 0.5) -> RewardFunction:
+def newton(tracker: nn.Module, mass: float = 0.1, still: float = 0.5) -> RewardFunction:
     """No ground truth but frame 0's mask: constant acceleration of the image motion, and an object that stays.
 
-    The third difference of the soft centroid, in pixels, over the frames before it first slows down (contact), plus
-    `mass` times the squared relative change of the soft mask's area. Hovering would score 0 as well: constant
-    acceleration does not say which.
+    The mean absolute third difference of the soft centroid, in pixels, over the frames before it first slows down
+    (contact), plus `mass` times (the relative change of the soft mask's area + 1 - presence). Hovering would score 0
+    as well: constant acceleration does not say which. After NewtonRewards (arXiv 2512.00425), which takes the motion
+    from optical flow.
 
     Args:
         mass: weight of the term against vanishing.
@@ -128,21 +127,16 @@ def newton(tracker: nn.Module, mass: float = 0.05, still: float = 0.5) -> Reward
     """
 
     def reward(video: torch.Tensor, truth: Truth) -> Reward:
-        start = truth.masks[:, :1].to(video)
-        a, lost = soft_masks(tracker, video, truth.masks[:, 0])
-        a = torch.cat([start, a], 1)
+        a, presence = soft_masks(tracker, video, truth.masks[:, 0])
+        a = torch.cat([truth.masks[:, :1].to(a), a], 1)
         area, rows = a.sum((-2, -1)), torch.arange(a.shape[2], device=a.device, dtype=a.dtype)
-        height = (a.sum(-1) * rows).sum(-1) / area.clamp(min=1e-3)
+        height = (a.sum(-1) * rows).sum(-1) / area.clamp(min=1)
         speed = height.diff(dim=1)
-        falls = (speed.detach().diff(dim=1) > -still).float().cumprod(1)[:, 1:]
-        uneven = (speed.diff(n=2, dim=1).square() * falls).sum(1) / falls.sum(1).clamp(min=1)
-        change = (area[:, 1:] / area[:, :1].clamp(min=1) - 1).square().mean(1)
+        falls = (speed.detach().diff(dim=1) > -still).to(a).cumprod(1)[:, 1:]
+        uneven = (speed.diff(n=2, dim=1).abs() * falls).sum(1) / falls.sum(1).clamp(min=1)
+        change = (area[:, 1:] / area[:, :1].clamp(min=1) - 1).abs() + 1 - presence
         counted = truth.masks[:, 0].any(-1).any(-1)
-        return Reward(
-            F.huber_loss(uneven, torch.zeros_like(uneven), reduction="none") + mass * change,
-            counted,
-            lost.float().mean(1),
-        )
+        return Reward(uneven + mass * change.mean(1), counted, (presence < 0.5).float().mean(1))
 
     return reward
 

@@ -8,7 +8,7 @@ from pisa_kit.clips import resample
 from pisa_kit.dataset import Recipe, read_dataset, write_dataset
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.presets import PRESETS, Preset, Video, get_preset
-from pisa_kit.study import _plain
+from pisa_kit.run import _plain
 
 RECIPE = Recipe(count=4, seed=3, video=Video(size=32, frames=5))
 

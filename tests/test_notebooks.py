@@ -106,7 +106,7 @@ def test_a_failing_notebook_names_the_cell_and_keeps_what_was_done(tmp_path, mon
         notebook = nbformat.v4.new_notebook(
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
         )
-        start = "from pisa_kit.study import open_run\nrun = open_run(PRESET, RUNS)"
+        start = "from pisa_kit.run import open_run\nrun = open_run(PRESET, RUNS)"
         cells = [nbformat.v4.new_code_cell(text) for text in ('PRESET, RUNS = "", ""', start, code)]
         cells[0].metadata["tags"] = ["parameters"]
         notebook.cells = cells

@@ -80,3 +80,14 @@ def test_training_lowers_the_loss_on_its_clips(cached, tmp_path):
 def test_too_few_clips_are_refused(cached, tmp_path):
     with pytest.raises(InputError, match="clips: are 4, fewer than one batch of 8"):
         psft.train_transformer(assemble(), cached[0], replace(SETTINGS, batch=8), tmp_path)
+
+
+def test_lora_trains_attention_alone_and_is_saved_as_plain_weights(cached, tmp_path):
+    settings = replace(SETTINGS, lora_rank=2, learning_rate=1e-2)
+    tuned = psft.train_transformer(assemble(), cached[0], settings, tmp_path).transformer.state_dict()
+    before = assemble().transformer.state_dict()
+    assert tuned.keys() == before.keys()
+    changed = {name for name, value in tuned.items() if not torch.equal(value, before[name])}
+    assert changed and all(".attn" in name and name.endswith("weight") for name in changed)
+    difference = tuned["blocks.0.attn1.to_q.weight"] - before["blocks.0.attn1.to_q.weight"]
+    assert torch.linalg.matrix_rank(difference, rtol=1e-3) <= 2
