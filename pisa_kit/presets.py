@@ -236,7 +236,7 @@ PRESETS = {
         oro_clips=4,
         validation_clips=4,
         rewards={"seg": REWARDS["seg"], "newton": REWARDS["newton"]},
-        gradient_steps=(1, 2),
+        gradient_steps=(1,),
     ),
     "mini": Preset(
         "mini",

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKLWan
 
 from pisa_kit.autoencoder import Reconstruction, frame_by_frame, make_autoencoder, object_weight, reconstruction_loss
 from pisa_kit.conditioning import to_video
-from pisa_kit.corpora import corpus, read_corpus
+from pisa_kit.corpora import CORPUS_SEED, corpus, read_corpus
 from pisa_kit.embedded import assemble
 from pisa_kit.files import read_json, write_json
 from pisa_kit.presets import Training
@@ -49,7 +49,27 @@ AUTOENCODER = (  # single frames teach space, short clips time, whole clips what
     ),
 )
 MEASURED = 200  # clips behind the latents' mean and standard deviation
-TRANSFORMER = (Training(steps=3000, batch=16, warmup=50, decay=0.43, **(MUON | {"learning_rate": 6e-3})),)
+BOLD = MUON | {"learning_rate": 6e-3}
+
+
+@dataclass(frozen=True)
+class Diet:
+    """One stage of the transformer's training: generic motion, on clips of its own.
+
+    Args:
+        training: its settings.
+        any_colour: share of scenes with colours from the whole range, see `corpora.recolour`.
+    """
+
+    training: Training
+    any_colour: float
+
+
+TRANSFORMER = (  # the second: with half of the clips in six colours it carried these better than any other
+    Diet(Training(steps=3000, batch=16, warmup=50, decay=0.43, **BOLD), any_colour=0.5),
+    Diet(Training(steps=2200, batch=16, warmup=50, decay=0.6, seed=1, **BOLD), any_colour=1.0),
+)
+DIET_SEEDS = 500_000  # scene seeds between the corpora of two diets
 
 
 def pretrain_autoencoder(folder, clips: int = 4000, stages: tuple[Stage, ...] = AUTOENCODER, workers: int = 2):
@@ -87,21 +107,26 @@ def measure_latents(autoencoder: AutoencoderKLWan, frames: np.ndarray):
     autoencoder.register_to_config(latents_mean=mean, latents_std=std)
 
 
-def pretrain_transformer(folder, clips: int = 4000, stages: tuple[Training, ...] = TRANSFORMER, workers: int = 2):
+def pretrain_transformer(folder, clips: int = 4000, diets: tuple[Diet, ...] = TRANSFORMER, workers: int = 2):
     """Trains the transformer on generic motion alone, with the autoencoder in folder/vae; continues if interrupted.
+
+    Args:
+        folder: receives a corpus_generic_<n>/ and transformer_<n>/ (log and checkpoint) per diet, and embedded/.
+        clips: of each diet.
+        diets: in order.
 
     Returns:
         The whole pipeline, also saved in folder/embedded together with the settings of its training.
     """
     folder = Path(folder)
-    frames, _, captions = read_corpus(
-        corpus(folder / "corpus_generic", clips, drops=0.0, any_colour=0.5, workers=workers)
-    )
     pipeline = assemble(AutoencoderKLWan.from_pretrained(folder / "vae"))
-    cached = cache_latents(pipeline, frames, captions, folder / "latents_generic.npz")
-    for number, settings in enumerate(stages, start=1):
+    for number, diet in enumerate(diets, start=1):
+        first = CORPUS_SEED + DIET_SEEDS * (number - 1)
+        path = folder / f"corpus_generic_{number}"
+        frames, _, captions = read_corpus(corpus(path, clips, 0.0, diet.any_colour, first, workers=workers))
+        cached = cache_latents(pipeline, frames, captions, folder / f"latents_generic_{number}.npz")
         label = f"transformer_{number}"
-        pipeline = train_transformer(pipeline, cached, settings, folder / label, label)
+        pipeline = train_transformer(pipeline, cached, diet.training, folder / label, label)
     if PartialState().is_main_process:
         pipeline.save_pretrained(folder / "embedded")
         for path in (folder / "embedded").rglob("*.json"):  # without the folders of the machine that made it

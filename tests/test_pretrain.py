@@ -80,14 +80,16 @@ def test_transformer_learns_generic_motion_on_the_trained_autoencoder(corpus, fo
     if not (folder / "vae").exists():
         pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES, workers=1)
     settings = Training(steps=2, batch=4, learning_rate=1e-3, warmup=1, log_every=1)
-    pipeline = pretrain.pretrain_transformer(folder, clips=6, stages=(settings, settings), workers=1)
-    cached = read_npz(folder / "latents_generic.npz")
+    diets = pretrain.Diet(settings, any_colour=0.0), pretrain.Diet(settings, any_colour=1.0)
+    pipeline = pretrain.pretrain_transformer(folder, clips=6, diets=diets, workers=1)
+    cached = read_npz(folder / "latents_generic_2.npz")
     assert cached["latents"].shape == (6, CHANNELS, 9, 8, 8)
     assert abs(cached["latents"].mean()) < 0.5 and 0.5 < cached["latents"].std() < 2, (
         "normalised by measured statistics"
     )
     assert pipeline.vae.config.latents_std != [1.0] * CHANNELS
-    _, _, captions = corpora.read_corpus(folder / "corpus_generic")
-    assert len(captions) == 6 and (folder / "embedded" / "model_index.json").exists()
+    (frames, _, captions), (others, *_) = (corpora.read_corpus(folder / f"corpus_generic_{n}") for n in (1, 2))
+    assert len(captions) == 6 and not (frames[:, 0] == others[:, 0]).all(axis=(1, 2, 3)).any()
+    assert (folder / "embedded" / "model_index.json").exists()
     made = read_json(folder / "embedded" / "training.json")
     assert made["autoencoder_1"]["batch"] == made["transformer_2"]["batch"] == 4
