@@ -64,7 +64,8 @@ def build(scene: Scene, size: int):
     world.add_camera(name="camera", pos=(0, 0, scene.camera_height), fovy=scene.fov, quat=UPRIGHT)
     sun = world.add_light(name="sun", dir=scene.sun, castshadow=scene.shadows, cutoff=SUN_CONE, exponent=0)
     sun.type = mujoco.mjtLightType.mjLIGHT_SPOT  # a directional light's shadow map speckles the floor
-    sun.pos = np.array([0, scene.distance, 0]) - SUN_DISTANCE * np.array(scene.sun)
+    lit = scene.distance if scene.lit is None else scene.lit
+    sun.pos = np.array([0, lit, 0]) - SUN_DISTANCE * np.array(scene.sun)
     sun.diffuse, sun.specular = (0.6 * scene.brightness,) * 3, (0.1,) * 3
     depth = scene.wall_distance / 2 + 1
     _add_surface(mujoco, spec, "floor", scene.floor, (8, depth), (0, scene.wall_distance - depth, 0), (1, 0, 0, 0))

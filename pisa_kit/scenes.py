@@ -77,7 +77,10 @@ class Surface:
 
 @dataclass(frozen=True)
 class Scene:
-    """A drop: objects (dropped one last), floor, wall, light, one camera at (0, 0, camera_height) looking along +y."""
+    """A drop: objects (dropped one last), floor, wall, light, one camera at (0, 0, camera_height) looking along +y.
+
+    The sun shines on the place at the distance `lit`, metres; None: the dropped object's.
+    """
 
     things: tuple[Thing, ...]
     floor: Surface
@@ -90,6 +93,7 @@ class Scene:
     fov: float = 55.0
     gravity: float = GRAVITY
     shadows: bool = True
+    lit: float | None = None
     splits: dict = field(default_factory=lambda: {"objects": "seen", "backgrounds": "seen"})
 
     @property

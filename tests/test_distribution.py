@@ -1,0 +1,79 @@
+"""The fall time of an ambiguous picture: analytic against simulated, and tests that have power."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pisa_kit.distribution import Ambiguity, alignment, ambiguity_of, at_distance, implied_distance
+from pisa_kit.files import InputError
+from pisa_kit.kinematics import fit_free_fall, track
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
+
+PRIOR = stats.uniform(2.0, 1.5)
+
+
+def above(seed: int):
+    """A scene whose object stands clear of the horizon, away from where all worlds fall alike."""
+    while abs(ambiguity_of(sample(seed), 64, PRIOR).offset) < 4:
+        seed += 1
+    return sample(seed)
+
+
+@pytest.mark.parametrize("seed", [0, 20, 40])
+def test_analytic_times_are_those_of_falls(seed):
+    ambiguity = ambiguity_of(above(seed), 64, PRIOR)
+    distances = PRIOR.rvs(5000, random_state=seed)
+    times = np.sqrt(2 * ambiguity.height(distances) / 9.81)
+    assert alignment(times, ambiguity).p_value > 0.05
+    wrong = replace(ambiguity, prior=stats.uniform(2.0, 1.3))
+    assert alignment(times, wrong).p_value < 0.01
+
+
+@pytest.mark.parametrize("offset", [8.0, -4.0])
+def test_density_is_a_density_and_belongs_to_the_cumulative(offset):
+    ambiguity = Ambiguity(0.6, 61.5, offset, PRIOR)
+    low, high = ambiguity.times
+    t = np.linspace(low, high, 4001)
+    assert np.trapezoid(ambiguity.density(t), t) == pytest.approx(1, abs=2e-3)
+    middle = np.cumsum(ambiguity.density(t)) * (t[1] - t[0])
+    np.testing.assert_allclose(middle, ambiguity.cumulative(t), atol=3e-3)
+    np.testing.assert_allclose(ambiguity.cumulative(ambiguity.quantile([0.05, 0.5, 0.95])), [0.05, 0.5, 0.95])
+    np.testing.assert_allclose(ambiguity.fall_time(ambiguity.distance(t)), t)
+
+
+def test_worlds_share_their_picture_and_fall_as_the_formula_says():
+    scene = above(3)
+    ambiguity = ambiguity_of(at_distance(scene, scene.distance), 64, PRIOR)
+    worlds = [at_distance(scene, distance) for distance in (2.0, 2.7, 3.5)]
+    clips = [simulate(world, 64, 17, 16) for world in worlds]
+    first = np.stack([clip.frames[0].astype(int) for clip in clips])
+    assert np.ptp(first, axis=0).mean() < 0.1 and np.ptp(first, axis=0).max() <= 16  # of 255
+    assert (clips[0].dropped[0] ^ clips[2].dropped[0]).sum() <= 0.1 * clips[0].dropped[0].sum()
+    for world, clip in zip(worlds, clips, strict=True):
+        assert clip.contacts[0] == pytest.approx(float(ambiguity.fall_time(world.distance)), abs=0.004)
+        drop = clip.camera.focal * 9.81 * clip.contacts[0] ** 2 / 2 / world.distance
+        fall = fit_free_fall(track(clip.dropped)[:, 1], clip.fps, drop)
+        assert implied_distance(fall, clip.camera.focal) == pytest.approx(world.distance, rel=0.12)
+
+
+def test_a_model_with_one_answer_is_found_out():
+    ambiguity = Ambiguity(0.6, 61.5, 8.0, PRIOR)
+    right = ambiguity.fall_time(PRIOR.rvs(128, random_state=1))
+    good = alignment(right, ambiguity)
+    assert good.p_value > 0.05 and good.wasserstein < 0.02 and abs(good.coverage - 0.9) < 0.08
+    same = alignment(np.full(128, np.median(right)), ambiguity)
+    assert same.p_value < 0.01 and same.spread == 0
+    some = np.where(np.arange(128) < 20, right, np.nan)
+    assert alignment(some, ambiguity).count == 20
+    with pytest.raises(InputError, match="128 videos"):
+        alignment(np.full(128, np.nan), ambiguity)
+
+
+def test_pictures_without_ambiguity_are_refused():
+    with pytest.raises(InputError, match="horizon"):
+        Ambiguity(0.6, 61.5, 0.0, PRIOR)
+    with pytest.raises(InputError, match="floor"):
+        Ambiguity(0.6, 61.5, -20.0, PRIOR)
