@@ -1,0 +1,54 @@
+"""What rewards see: maps of the right shape, a gradient where it belongs, a widget that follows its controls."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from pisa_kit.motion import Motion
+from pisa_kit.plotting import reward_and_metrics
+from pisa_kit.reward_maps import draw, look, reward_maps
+from pisa_kit.rewards import MAKERS
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return simulate(sample(5), 64, 17, 16)
+
+
+@pytest.fixture(scope="module")
+def film():
+    return simulate(sample(5), 64, 17, 16, motion=Motion("hovers", *([(0.0, 0.0, 0.0)] * 3)))
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_maps(truth, film, name):
+    maps = reward_maps(name, film, truth)
+    shape = (17, 64, 64, 2) if name == "flow" else (17, 64, 64)
+    assert maps.seen.shape == maps.wanted.shape == shape and maps.gradient.shape == (17, 64, 64)
+    assert np.isfinite(maps.gradient).all() and maps.gradient.max() > 0
+    if name != "newton":  # which compares with nothing
+        assert maps.loss > reward_maps(name, truth, truth).loss
+    figure = draw(maps, 8)
+    assert name in figure.get_suptitle() and len(figure.axes) == 4
+    plt.close(figure)
+
+
+def test_the_widget_follows(truth, film):
+    box = look([truth, truth], [film, truth], ["seg", "depth"])
+    (clip, reward, frame), picture = box.children[0].children, box.children[1]
+    seen = {picture.value}
+    for control, value in ((frame, 3), (reward, "depth"), (clip, 1)):
+        control.value = value
+        seen.add(picture.value)
+    assert len(seen) == 4
+
+
+def test_reward_beside_metrics():
+    log = [{"step": step, "loss": 1.0 / step} for step in range(1, 9)]
+    looks = [{"step": step, "l2": 0.1, "fixed_iou": 0.3} for step in (0, 4, 8)]
+    figure = reward_and_metrics({"seg": log}, {"seg": looks}, ("l2", "fixed_iou"))
+    assert [len(axis.lines) for axis in figure.axes] == [1, 1, 1]
+    assert list(figure.axes[1].lines[0].get_xdata()) == [0, 4, 8]
+    plt.close(figure)
