@@ -15,7 +15,7 @@ from pisa_kit.conditioning import to_frames, to_video
 from pisa_kit.files import read_npz, write_npz
 from pisa_kit.motion import sample_motion
 from pisa_kit.presets import Ranges, Video
-from pisa_kit.scenes import Scene, sample
+from pisa_kit.scenes import COLOURS, FAMILIES, SPLITS, Scene, article, sample
 from pisa_kit.simulate import simulate
 
 CORPUS_SEED = 1_000_000  # scene seeds of the corpora; PSFT's count up from 0, held-out ones from 10,000,000
@@ -94,6 +94,26 @@ def read_corpus(folder) -> tuple[np.ndarray, np.ndarray, list[str]]:
     masks = np.concatenate([np.unpackbits(shard["masks"], axis=-1).astype(bool) for shard in shards])
     captions = [line for shard in shards for line in shard["captions"].tobytes().decode().split("\n")]
     return frames, masks, captions
+
+
+def vary_captions(captions: list[str], seed: int, share: float = 0.7) -> list[str]:
+    """Captions of which a share names another colour and another shape, drawn from all words: only the verb is sure.
+
+    A model that has seen only true captions trusts words, and is lost when an unseen object comes with unseen ones.
+
+    Args:
+        captions: as `Scene.caption` makes them: article, colour, shape, verb.
+    """
+    rng = np.random.default_rng([seed, 5])
+    colours = [colour for split in SPLITS for colour in COLOURS[split]]
+    shapes = [shape.replace("_", "-") for split in SPLITS for shape in FAMILIES["shapes"][split]]
+    varied = []
+    for caption in captions:
+        _, colour, shape, verb = caption.split()
+        if rng.random() < share:
+            colour, shape = str(rng.choice(colours)), str(rng.choice(shapes))
+        varied.append(f"{article(colour)} {colour} {shape} {verb}")
+    return varied
 
 
 def read_truth(folder, name: str) -> np.ndarray:

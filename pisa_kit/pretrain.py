@@ -12,7 +12,7 @@ from diffusers import AutoencoderKLWan
 
 from pisa_kit.autoencoder import Reconstruction, frame_by_frame, make_autoencoder, object_weight, reconstruction_loss
 from pisa_kit.conditioning import to_video
-from pisa_kit.corpora import CORPUS_SEED, corpus, read_corpus
+from pisa_kit.corpora import CORPUS_SEED, corpus, read_corpus, vary_captions
 from pisa_kit.embedded import assemble
 from pisa_kit.files import read_json, write_json
 from pisa_kit.presets import Training
@@ -124,6 +124,7 @@ def pretrain_transformer(folder, clips: int = 4000, diets: tuple[Diet, ...] = TR
         first = CORPUS_SEED + DIET_SEEDS * (number - 1)
         path = folder / f"corpus_generic_{number}"
         frames, _, captions = read_corpus(corpus(path, clips, 0.0, diet.any_colour, first, workers=workers))
+        captions = vary_captions(captions, first)
         cached = cache_latents(pipeline, frames, captions, folder / f"latents_generic_{number}.npz")
         label = f"transformer_{number}"
         pipeline = train_transformer(pipeline, cached, diet.training, folder / label, label)

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from pisa_kit import motion, oro, psft, references, rewards
 from pisa_kit.clips import Clip
-from pisa_kit.corpora import corpus, read_corpus
+from pisa_kit.corpora import corpus, read_corpus, vary_captions
 from pisa_kit.dataset import Recipe, read_dataset, simulator_version, write_dataset
 from pisa_kit.embedded import load
 from pisa_kit.files import atomic_path, read_json, write_json
@@ -95,11 +95,18 @@ class Run:
         folder = kept / f"drops_{stage}_{count}_seed{seed}_{_key(ranges, simulator_version())}"
         return corpus(folder, count, 1.0, 0.0, TRAINING_SEEDS * seed + first, ranges, WORKERS)
 
+    def _cached_path(self, seed: int, stage: str, base: WanImageToVideoPipeline) -> Path:
+        folder = self._drops_folder(seed, stage)
+        key = _key(revision(base.vae), revision(base.text_encoder), inspect.getsource(vary_captions))
+        return folder.with_name(f"{folder.name}_latents_{key}.npz")
+
     def _cached_drops(self, seed: int, stage: str, base: WanImageToVideoPipeline) -> dict:
         """Latents and text of a stage's training drops, encoded once and kept (`psft.cache_latents`)."""
-        folder = self._drops_folder(seed, stage)
-        path = folder.with_name(f"{folder.name}_latents_{revision(base.vae)}.npz")
-        return cache_latents(base, *((None, None) if path.exists() else read_corpus(folder)[::2]), path)
+        path = self._cached_path(seed, stage, base)
+        if path.exists():
+            return cache_latents(base, None, None, path)
+        frames, _, captions = self.drops(seed, stage)
+        return cache_latents(base, frames, vary_captions(captions, seed), path)
 
     def psft(self, clips: int, steps: int, seed: int, watch=None) -> WanImageToVideoPipeline:
         """The base after `steps` steps of PSFT on the first `clips` drops, trained once and kept.
@@ -117,8 +124,8 @@ class Run:
     def psft_folder(self, clips: int, seed: int) -> Path:
         """Where `psft` keeps a run's log, checkpoint and pipelines."""
         base, settings = self.base(), replace(self.preset.psft, steps=1, seed=seed)
-        drops = self._drops_folder(seed, "psft").name
-        key = _key(settings, revision(base.transformer), revision(base.vae), drops, inspect.getsource(psft))
+        cached = self._cached_path(seed, "psft", base).name
+        key = _key(settings, revision(base.transformer), cached, inspect.getsource(psft))
         return self.folder / "models" / f"psft_{clips}_clips_seed{seed}_{key}"
 
     def oro(
@@ -149,9 +156,9 @@ class Run:
         """Where `oro` keeps a run's log, checkpoint, pipelines and looks."""
         settings = settings or self.preset.tuning(name)
         settings = replace(settings, training=replace(settings.training, seed=seed, steps=1))
-        drops = self._drops_folder(seed, "oro").name
+        cached = self._cached_path(seed, "oro", tuned).name
         code = [inspect.getsource(module) for module in (oro, rewards)]
-        key = _key(replace(settings, looks=()), revision(tuned.transformer), revision(tuned.vae), drops, code)
+        key = _key(replace(settings, looks=()), revision(tuned.transformer), cached, code)
         return self.folder / "models" / f"oro_{name}_seed{seed}_{key}"
 
     def film(self, pipeline: WanImageToVideoPipeline, label: str, truths: list[Clip], seed: int) -> list[Clip]:

@@ -112,8 +112,7 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        article = "An" if self.dropped.colour[0] in "aeiou" else "A"
-        return f"{article} {self.dropped.colour} {self.dropped.shape.replace('_', '-')} falls."
+        return f"{article(self.dropped.colour)} {self.dropped.colour} {self.dropped.shape.replace('_', '-')} falls."
 
     def camera(self, size: int) -> Camera:
         """The pinhole camera of a size x size picture."""
@@ -153,6 +152,10 @@ class Scene:
             return Scene(**{**{k: _tuples(v) for k, v in data.items()}, "things": things, **surfaces})
         except (TypeError, KeyError) as error:
             raise InputError(file, "scene", f"cannot be rebuilt ({error})", "Simulate the clip again.") from error
+
+
+def article(word: str) -> str:
+    return "An" if word[0] in "aeiou" else "A"
 
 
 def _tuples(value):

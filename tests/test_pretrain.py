@@ -93,3 +93,14 @@ def test_transformer_learns_generic_motion_on_the_trained_autoencoder(corpus, fo
     assert (folder / "embedded" / "model_index.json").exists()
     made = read_json(folder / "embedded" / "training.json")
     assert made["autoencoder_1"]["batch"] == made["transformer_2"]["batch"] == 4
+
+
+def test_varied_captions_keep_the_verb_alone():
+    captions = ["A red mug falls.", "An orange l-block darts."] * 200
+    varied = corpora.vary_captions(captions, seed=0, share=0.7)
+    assert varied == corpora.vary_captions(captions, seed=0, share=0.7) != corpora.vary_captions(captions, seed=1)
+    assert [caption.split()[3] for caption in varied] == [caption.split()[3] for caption in captions]
+    assert {"An orange", "A pink", "A red"} <= {" ".join(caption.split()[:2]) for caption in varied}
+    kept = sum(one == other for one, other in zip(varied, captions, strict=True)) / len(captions)
+    assert 0.2 < kept < 0.45
+    assert corpora.vary_captions(captions, seed=0, share=0) == captions
