@@ -197,7 +197,7 @@ class Preset:
     step_counts: tuple[int, ...] = (50, 100, 200, 400)
     generic_clips: int = 60
     oro: Tuning = Tuning(
-        Training(steps=96, batch=4, learning_rate=5e-5, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
+        Training(steps=96, batch=4, learning_rate=3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
         weights=REWARDS["seg"],
         looks=(32, 64, 96),
     )
