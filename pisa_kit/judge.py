@@ -13,8 +13,6 @@ from pisa_kit.kinematics import track
 from pisa_kit.masks import track_clips
 
 LOOKS = ("object_colour_error", "background_psnr")
-
-
 TRACKER = "judge"
 
 

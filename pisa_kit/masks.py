@@ -119,9 +119,7 @@ class Sam2(nn.Module):
         pixels = for_imagenet(frames, self.model.config.image_size)
         height, width = start.shape
         device = frames.device
-        session = Sam2VideoInferenceSession(
-            pixels, height, width, device, device, device, dtype=pixels.dtype, max_vision_features_cache_size=1
-        )
+        session = Sam2VideoInferenceSession(pixels, height, width, device, device, device, dtype=pixels.dtype)
         place = session.obj_id_to_idx(1)
         prompt = F.interpolate(start[None, None].to(pixels), pixels.shape[-2:], mode="nearest")
         session.add_mask_inputs(place, 0, prompt)

@@ -1,6 +1,7 @@
 """Stage 2, object reward optimization: rewards back-propagated through the sampler (PISA, ORO; the VADER recipe)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from pisa_kit.autoencoder import decode
 from pisa_kit.conditioning import Condition, denormalise, to_video, velocity
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.presets import Tuning
-from pisa_kit.psft import draw, draw_sigma, fit
+from pisa_kit.psft import add_noise, draw, fit
 from pisa_kit.rewards import RewardFunction, Truth
 from pisa_kit.sampling import sample_latents
 
@@ -58,9 +59,7 @@ def oro_loss(
 
 def _distance(model, pipeline, before, latents: torch.Tensor, given: Condition, generator) -> torch.Tensor:
     """Mean squared difference of two models' velocities on noisy samples: the KL divergence of their paths, scaled."""
-    sigma = draw_sigma(len(latents), generator).to(latents)
-    level = sigma.view(-1, 1, 1, 1, 1)
-    noisy = (1 - level) * latents + level * torch.randn(latents.shape, generator=generator).to(latents)
+    noisy, _, sigma = add_noise(latents, generator)
     with torch.no_grad():
         wanted = velocity(before.transformer, noisy, sigma, given)
     return (velocity(model, noisy, sigma, given, pipeline.transformer) - wanted)[:, :, 1:].square().mean()
@@ -119,17 +118,18 @@ def tune(
 
     if validate is None:
         return fit(pipeline, make_loss, batch, training, folder, label, watch), []
-    path = folder / "validation.json"
-    looks = read_json(path) if path.exists() else []
-    best, candidates = pipeline, [0, *settings.looks]
-    for number, steps in enumerate(candidates):
-        tuned = fit(pipeline, make_loss, batch, settings.until(steps), folder, label, watch) if steps else pipeline
-        if number == len(looks):
-            looks.append({"step": steps} | validate(tuned))
-            write_json(path, looks)
-        scores = np.array([look[settings.stop_on] for look in looks[: number + 1]])
-        if np.nanargmin(scores) == number:
+    path, looks, best = folder / "validation.json", [], pipeline
+    known = {look["step"]: look for look in read_json(path)} if path.exists() else {}
+    for steps in (0, *settings.looks):
+        longer = replace(training, steps=steps)
+        tuned = fit(pipeline, make_loss, batch, longer, folder, label, watch) if steps else pipeline
+        if steps not in known:
+            known[steps] = {"step": steps} | validate(tuned)
+            write_json(path, list(known.values()))
+        looks.append(known[steps])
+        lowest = np.nanargmin([look[settings.stop_on] for look in looks])
+        if lowest == len(looks) - 1:
             best = tuned
-        if number - np.nanargmin(scores) >= settings.patience:
+        if len(looks) - 1 - lowest >= settings.patience:
             break
     return best, looks

@@ -142,10 +142,6 @@ class Tuning:
         if not self.weights or any(weight < 0 for weight in self.weights.values()):
             raise InputError("tuning", "weights", f"are {self.weights}", "Give at least one reward, none below 0.")
 
-    def until(self, steps: int) -> Training:
-        """The training, as long as `steps`."""
-        return replace(self.training, steps=steps)
-
 
 REWARDS = {
     "seg": {"seg": 1.0},

@@ -31,6 +31,14 @@ def draw_sigma(count: int, generator: torch.Generator) -> torch.Tensor:
     return torch.sigmoid(SIGMA_SPREAD * torch.randn(count, generator=generator) + math.log(SHIFT))
 
 
+def add_noise(x0: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Latents (B, C, t, h, w) at noise levels of their own: (1 - sigma) x0 + sigma noise, the noise, sigma (B,)."""
+    noise = torch.randn(x0.shape, generator=generator).to(x0)
+    sigma = draw_sigma(len(x0), generator).to(x0)
+    level = sigma.view(-1, 1, 1, 1, 1)
+    return (1 - level) * x0 + level * noise, noise, sigma
+
+
 def velocity_loss(model: torch.nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Weighted mean squared error of the velocity `noise - x0` at `x = (1 - sigma) x0 + sigma noise`.
 
@@ -41,10 +49,7 @@ def velocity_loss(model: torch.nn.Module, batch: dict, generator: torch.Generato
         batch: "latents" (B, C, t, h, w), normalised; "text" (B, L, D).
     """
     x0 = batch["latents"]
-    noise = torch.randn(x0.shape, generator=generator).to(x0)
-    sigma = draw_sigma(len(x0), generator).to(x0)
-    level = sigma.view(-1, 1, 1, 1, 1)
-    noisy = (1 - level) * x0 + level * noise
+    noisy, noise, sigma = add_noise(x0, generator)
     given = Condition(x0[:, :, :1], batch["text"])
     predicted = velocity(model, noisy, sigma, given, plain=getattr(model, "module", model))
     error = (predicted.float() - (noise - x0)).square()[:, :, 1:]

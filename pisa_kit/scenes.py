@@ -155,6 +155,7 @@ class Scene:
 
 
 def article(word: str) -> str:
+    """ "An" or "A", as the word wants it."""
     return "An" if word[0] in "aeiou" else "A"
 
 

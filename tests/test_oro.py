@@ -137,6 +137,9 @@ def test_held_out_metrics_stop_it(base, clips, rewards, tmp_path):
     assert all(torch.equal(value, one[name]) for name, value in best.transformer.state_dict().items())
     again = oro.tune(base, clips, rewards, settings, tmp_path, validate=lambda model: pytest.fail("looked again"))
     assert again[1] == looks
+    more = replace(settings, looks=(2, 3))  # other looks at the same run: each keeps its own step
+    _, fewer = oro.tune(base, clips, rewards, more, tmp_path, validate=lambda model: pytest.fail("looked again"))
+    assert fewer == [looks[0], looks[2], looks[3]]
 
 
 def test_a_reward_that_is_not_a_number_stops_with_its_name(base, clips, rewards, tmp_path):

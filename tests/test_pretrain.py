@@ -76,11 +76,24 @@ def test_stages_end_in_a_stock_autoencoder_and_are_not_repeated(corpus, folder):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
+def test_a_decoder_stage_leaves_the_latents_alone(tmp_path):
+    settings = Training(steps=1, batch=4, learning_rate=1e-2, warmup=1, log_every=1)
+    made = [pretrain.Stage(5, settings), pretrain.Stage(5, settings, decoder_only=True)]
+    before = pretrain.pretrain_autoencoder(tmp_path, clips=6, stages=made[:1], workers=1).state_dict()
+    after = pretrain.pretrain_autoencoder(tmp_path, clips=6, stages=made, workers=1).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith("decoder.") for name in changed)
+
+
 def test_transformer_learns_generic_motion_on_the_trained_autoencoder(corpus, folder):
     if not (folder / "vae").exists():
         pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES, workers=1)
     settings = Training(steps=2, batch=4, learning_rate=1e-3, warmup=1, log_every=1)
-    diets = pretrain.Diet(settings, any_colour=0.0), pretrain.Diet(settings, any_colour=1.0)
+    first = corpora.CORPUS_SEED
+    diets = (
+        pretrain.Diet(settings, first, any_colour=0.0),
+        pretrain.Diet(settings, first + 50, any_colour=1.0, varied=1.0),
+    )
     pipeline = pretrain.pretrain_transformer(folder, clips=6, diets=diets, workers=1)
     cached = read_npz(folder / "latents_generic_2.npz")
     assert cached["latents"].shape == (6, CHANNELS, 9, 8, 8)
@@ -88,7 +101,9 @@ def test_transformer_learns_generic_motion_on_the_trained_autoencoder(corpus, fo
         "normalised by measured statistics"
     )
     assert pipeline.vae.config.latents_std != [1.0] * CHANNELS
-    (frames, _, captions), (others, *_) = (corpora.read_corpus(folder / f"corpus_generic_{n}") for n in (1, 2))
+    (frames, _, captions), (others, *_) = (
+        corpora.read_corpus(folder / f"corpus_generic_{n}") for n in (first, first + 50)
+    )
     assert len(captions) == 6 and not (frames[:, 0] == others[:, 0]).all(axis=(1, 2, 3)).any()
     assert (folder / "embedded" / "model_index.json").exists()
     made = read_json(folder / "embedded" / "training.json")
