@@ -121,8 +121,9 @@ def tune(
     path, looks, best = folder / "validation.json", [], pipeline
     known = {look["step"]: look for look in read_json(path)} if path.exists() else {}
     for steps in (0, *settings.looks):
-        longer = replace(training, steps=steps)
-        tuned = fit(pipeline, make_loss, batch, longer, folder, label, watch) if steps else pipeline
+        tuned = pipeline
+        if steps:
+            tuned = fit(pipeline, make_loss, batch, replace(training, steps=steps), folder, label, watch)
         if steps not in known:
             known[steps] = {"step": steps} | validate(tuned)
             write_json(path, list(known.values()))
