@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from pisa_kit.autoencoder import Reconstruction
 from pisa_kit.conditioning import to_frames, to_video
+from pisa_kit.distribution import ambiguous_scene, between
 from pisa_kit.files import read_npz, write_npz
 from pisa_kit.motion import sample_motion
 from pisa_kit.presets import Ranges, Video
@@ -44,6 +45,7 @@ def corpus(
     ranges: Ranges = RANGES,
     workers: int = 2,
     truth: bool = False,
+    prior: tuple[float, float] | None = None,
 ) -> Path:
     """Simulates a corpus of seen shapes and textures in files of at most `SHARD` clips; finished files are kept.
 
@@ -55,9 +57,11 @@ def corpus(
         ranges: what scenes are drawn from.
         workers: processes.
         truth: also store depth and flow, as float16, for `read_truth`.
+        prior: ambiguous scenes, whose object is at a distance uniform in this range (metres) behind the same picture
+            (`distribution.ambiguous_scene`).
     """
     folder = Path(folder)
-    starts, recipe = range(0, count, SHARD), (drops, any_colour, first, ranges)
+    starts, recipe = range(0, count, SHARD), (drops, any_colour, first, ranges, prior)
     jobs = (delayed(_write_shard)(folder, start, min(SHARD, count - start), truth, *recipe) for start in starts)
     shards = Parallel(n_jobs=workers, return_as="generator")(jobs)
     done = all((folder / f"{start // SHARD:04d}.npz").exists() for start in starts)
@@ -66,21 +70,29 @@ def corpus(
 
 
 def _write_shard(
-    folder: Path, start: int, count: int, truth: bool, drops: float, any_colour: float, first: int, ranges: Ranges
+    folder: Path,
+    start: int,
+    count: int,
+    truth: bool,
+    drops: float,
+    any_colour: float,
+    first: int,
+    ranges: Ranges,
+    prior: tuple[float, float] | None,
 ):
     path = folder / f"{start // SHARD:04d}.npz"
     if path.exists():
         return
-    clips = [_clip(first + start + index, drops, any_colour, ranges) for index in range(count)]
+    clips = [_clip(first + start + index, drops, any_colour, ranges, prior) for index in range(count)]
     captions = np.frombuffer("\n".join(clip.caption for clip in clips).encode(), np.uint8)
     frames, masks = np.stack([clip.frames for clip in clips]), np.stack([clip.dropped for clip in clips])
     more = {name: np.stack([getattr(clip, name) for clip in clips]).astype(np.float16) for name in TRUTH if truth}
     write_npz(path, frames=frames, masks=np.packbits(masks, axis=-1), captions=captions, **more)
 
 
-def _clip(seed: int, drops: float, any_colour: float, ranges: Ranges):
+def _clip(seed: int, drops: float, any_colour: float, ranges: Ranges, prior: tuple[float, float] | None):
     rng = np.random.default_rng([seed, 4])
-    scene = sample(seed, ranges)
+    scene = ambiguous_scene(seed, ranges, between(*prior)) if prior else sample(seed, ranges)
     if rng.random() < any_colour:
         scene = recolour(scene, seed)
     motion = None if rng.random() < drops else sample_motion(scene, seed, (VIDEO.frames - 1) / VIDEO.fps)

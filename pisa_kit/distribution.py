@@ -10,12 +10,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from pisa_kit.clips import Camera
 from pisa_kit.files import InputError
-from pisa_kit.kinematics import FreeFall
-from pisa_kit.presets import GRAVITY
-from pisa_kit.scenes import Scene
+from pisa_kit.kinematics import FreeFall, fall_time, fit_free_fall, track
+from pisa_kit.presets import GRAVITY, Ranges
+from pisa_kit.scene_model import build
+from pisa_kit.scenes import Scene, sample
+from pisa_kit.simulate import run_physics
 
+LEAST_OFFSET = 4.0  # pixels of a 64-pixel picture between object and horizon in a picture worth asking about
 CENTRAL = 0.9  # share of the analytic distribution between the ends that `Alignment.coverage` counts in
+
+
+def between(low: float, high: float) -> stats.rv_continuous:
+    """The uniform prior on [low, high] metres."""
+    return stats.uniform(low, high - low)
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,65 @@ def alignment(times: np.ndarray, ambiguity: Ambiguity) -> Alignment:
 def implied_distance(fall: FreeFall, focal: float, gravity: float = GRAVITY) -> float:
     """The distance Z at which this image acceleration is gravity's, f g / a, metres; inf or negative if it is not."""
     return focal * gravity / fall.acceleration if fall.acceleration else float("inf")
+
+
+def measure(masks: np.ndarray, fps: float, ambiguity: Ambiguity) -> dict[str, float]:
+    """One video's fall, without knowing which world it shows.
+
+    Two things in it give the distance away: how fast it accelerates, Z = f g / a, and where it lands: after D pixels
+    of fall the object's bottom meets the floor seen at Z = f c / (D - v). In a faithful video they agree.
+
+    Args:
+        masks: (T, H, W) bool, the object.
+        fps: frames per second.
+
+    Returns:
+        `fall_time` (s), `implied_distance` and `landing_distance` (m), `disagreement` (the natural logarithm of the
+        first over the second, 0 is right), `residual` (rms misfit of the fall, pixels); NaN where not measurable.
+    """
+    y = track(masks)[:, 1]
+    fall, time = fit_free_fall(y, fps), fall_time(y, fps)
+    implied = implied_distance(fall, ambiguity.focal, ambiguity.gravity)
+    below = fall.acceleration * time**2 / 2 - ambiguity.offset
+    landing = ambiguity.focal * ambiguity.camera_height / below if below else float("inf")
+    agree = float(np.log(implied / landing)) if 0 < implied < np.inf and 0 < landing < np.inf else float("nan")
+    found = {"fall_time": time, "implied_distance": implied, "landing_distance": landing}
+    return found | {"disagreement": agree, "residual": fall.residual}
+
+
+def lift(masks: np.ndarray, distance: float, camera: Camera) -> np.ndarray:
+    """The object's centre in space (T, 3), metres, if it is `distance` metres away throughout."""
+    return camera.unproject(track(masks), np.full(len(masks), distance))
+
+
+def ambiguous_scene(seed: int, ranges: Ranges, prior: stats.rv_continuous, least: float = 0.0) -> Scene:
+    """A scene of seen objects that is one of many worlds behind its picture, its distance drawn from `prior`.
+
+    Args:
+        seed: any integer >= 0.
+        ranges: what the picture is drawn from.
+        least: pixels of a 64-pixel picture the object's bottom must be away from the horizon, where all fall alike.
+    """
+    rng = np.random.default_rng([seed, 7])
+    while True:
+        scene = sample(int(rng.integers(2**31)), ranges)
+        try:
+            clear = abs(ambiguity_of(scene, 64, prior).offset) >= least
+        except InputError:
+            continue
+        if clear:
+            world = at_distance(scene, float(prior.rvs(random_state=rng)))
+            return replace(world, seed=seed)
+
+
+def simulated_fall_times(scene: Scene, prior: stats.rv_continuous, count: int, seed: int = 0) -> np.ndarray:
+    """First contacts (count,), seconds, of drops in worlds behind the scene's picture; nothing is drawn."""
+    frames, fps = 21, 16
+    times = []
+    for distance in prior.rvs(count, random_state=seed):
+        world = at_distance(scene, float(distance))
+        times.append(run_physics(build(world, 16), world, frames, fps)["contacts"][0])
+    return np.array(times)
 
 
 def ambiguity_of(scene: Scene, size: int, prior: stats.rv_continuous) -> Ambiguity:

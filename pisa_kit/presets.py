@@ -176,6 +176,13 @@ class Preset:
         validation_clips: drops that decide when it stops.
         rewards: the runs of stage 2: name to weights of the rewards, see `rewards.MAKERS`.
         gradient_steps: values of K in the ablation of `oro.gradient_steps`.
+        map_distances, map_heights: edges of the generalization map's cells, metres.
+        map_clips: held-out drops per cell.
+        pairs: held-out clips of each two-object test.
+        pictures: ambiguous pictures, whose fall times have a distribution.
+        worlds: videos per picture and model.
+        prior: distances of the worlds behind a picture, uniform, metres.
+        simulated_falls: drops that check the analytic distribution, per picture.
     """
 
     name: str
@@ -201,6 +208,14 @@ class Preset:
     validation_clips: int = 32
     rewards: dict[str, dict[str, float]] = field(default_factory=lambda: REWARDS)
     gradient_steps: tuple[int, ...] = (1, 2, 5)
+    map_distances: tuple[float, ...] = (1.5, 2.0, 2.75, 3.5, 4.25, 5.0)
+    map_heights: tuple[float, ...] = (0.25, 0.5, 0.875, 1.25, 1.625, 2.0)
+    map_clips: int = 6
+    pairs: int = 40
+    pictures: int = 3
+    worlds: int = 128
+    prior: tuple[float, float] = (2.0, 3.5)
+    simulated_falls: int = 5000
 
     def __post_init__(self):
         if not self.seeds or self.test_clips < 1:
@@ -233,6 +248,13 @@ PRESETS = {
         validation_clips=4,
         rewards={"seg": REWARDS["seg"], "newton": REWARDS["newton"]},
         gradient_steps=(1,),
+        map_distances=(2.0, 3.5, 5.0),
+        map_heights=(0.5, 1.25, 2.0),
+        map_clips=4,
+        pairs=2,
+        pictures=1,
+        worlds=8,
+        simulated_falls=50,
     ),
     "mini": Preset(
         "mini",
@@ -242,6 +264,10 @@ PRESETS = {
         step_counts=(50, 150, 400),
         rewards={name: REWARDS[name] for name in ("seg", "flow", "depth")},
         gradient_steps=(),
+        map_clips=3,
+        pairs=20,
+        pictures=1,
+        simulated_falls=500,
     ),
     "full": Preset("full", seeds=(0, 1, 2), test_clips=120, phone_resamples=2000, generic_clips=120),
 }

@@ -11,12 +11,14 @@ from diffusers import WanImageToVideoPipeline
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from pisa_kit import motion, oro, psft, references, rewards
+from pisa_kit import distribution, motion, oro, psft, references, rewards
 from pisa_kit.clips import Clip
 from pisa_kit.corpora import corpus, read_corpus, vary_captions
 from pisa_kit.dataset import Recipe, read_dataset, simulator_version, write_dataset
+from pisa_kit.distribution import LEAST_OFFSET, Ambiguity, ambiguity_of, ambiguous_scene, at_distance, between
 from pisa_kit.embedded import load
-from pisa_kit.files import atomic_path, read_json, write_json
+from pisa_kit.files import atomic_path, check_choice, read_json, write_json
+from pisa_kit.generalization import Cell, cells, release_two, scenes_in
 from pisa_kit.generators import Protocol, generate, revision
 from pisa_kit.judge import LOOKS, judge
 from pisa_kit.layouts import read_clip, write_clip
@@ -29,6 +31,15 @@ from pisa_kit.simulate import simulate
 
 VALIDATED = ["l2", "fixed_l2", "fixed_chamfer_distance", "fixed_iou", "visibility", *LOOKS]
 TRAINING_SEEDS = 100_000  # scene seeds per seed of a run; 10 of them stay below those of the pre-training corpora
+HELD_OUT = {  # split: first scene seed beyond the preset's, objects, backgrounds
+    "seen": (0, "seen", "seen"),
+    "unseen": (1_000_000, "unseen", "unseen"),
+    "unseen objects": (4_000_000, "unseen", "seen"),
+    "unseen backgrounds": (5_000_000, "seen", "unseen"),
+    "validation": (3_000_000, "seen", "seen"),
+}
+STAGES = {"psft": 0, "ambiguous": TRAINING_SEEDS // 4, "oro": TRAINING_SEEDS // 2}  # first scene seed of a seed's
+MAP, PAIRS, EQUAL_PAIRS, PICTURES = (number * 1_000_000 for number in (6, 7, 8, 9))  # more first scene seeds
 
 
 @dataclass(frozen=True)
@@ -42,15 +53,16 @@ class Run:
         """The held-out drops of one split, simulated once and kept.
 
         Args:
-            split: "seen" or "unseen" objects and backgrounds, or "validation": seen ones, which choose between models
-                and therefore never enter a table.
+            split: a name in `HELD_OUT`. "validation" clips choose between models and therefore never enter a table.
         """
         preset = self.preset
+        first, objects, backgrounds = HELD_OUT[check_choice(split, HELD_OUT, "split")]
         count = preset.validation_clips if split == "validation" else preset.test_clips
-        first = preset.test_seed + {"seen": 0, "unseen": 1_000_000, "validation": 3_000_000}[split]
-        family = "seen" if split == "validation" else split
-        recipe = Recipe(count, first, family, family, video=preset.video, ranges=preset.ranges)
-        return read_dataset(write_dataset(self.folder / "data" / f"held_out_{split}_{recipe.key}", recipe, WORKERS))
+        first += preset.test_seed
+        recipe = Recipe(count, first, objects, backgrounds, video=preset.video, ranges=preset.ranges)
+        return read_dataset(
+            write_dataset(self.folder / "data" / f"held_out_{split.replace(' ', '_')}_{recipe.key}", recipe, WORKERS)
+        )
 
     def reference(self, method: str, truths: list[Clip], seed: int) -> list[Clip]:
         """Videos of one reference predictor (see `references.REFERENCES`) for each true clip, made once and kept.
@@ -78,22 +90,72 @@ class Run:
         Parallel(n_jobs=WORKERS)(jobs)
         return [read_clip(path) for path in paths]
 
+    def simulated(self, name: str, scenes: list[Scene]) -> list[Clip]:
+        """The true clip of each scene, simulated once and kept.
+
+        Args:
+            name: of the folder.
+        """
+        key = _key([scene.to_dict() for scene in scenes], self.preset.video, simulator_version())
+        folder = self.folder / "data" / f"{name}_{key}"
+        paths = [folder / f"{number:05d}.npz" for number in range(len(scenes))]
+        missing = [pair for pair in zip(scenes, paths, strict=True) if not pair[1].exists()]
+        clips = Parallel(n_jobs=WORKERS, return_as="generator")(
+            delayed(_film_scene)(scene, self.preset, path) for scene, path in missing
+        )
+        list(tqdm(clips, total=len(missing), desc=f"simulating {name}", unit="clip", disable=not missing))
+        return [read_clip(path) for path in paths]
+
+    def map_clips(self) -> tuple[list[Clip], list[Cell]]:
+        """Held-out drops all over the map of distance and height, and the cell each of them is in."""
+        preset = self.preset
+        grid = cells(preset.map_distances, preset.map_heights, preset.ranges)
+        first, scenes = preset.test_seed + MAP, []
+        for number, cell in enumerate(grid):
+            seeds = range(first + 1000 * number, first + 1000 * number + preset.map_clips)
+            scenes += scenes_in(cell, preset.ranges, seeds)
+        return self.simulated("map", scenes), [cell for cell in grid for _ in range(preset.map_clips)]
+
+    def pairs(self, same_height: bool) -> list[Clip]:
+        """Held-out clips of two objects that fall together (`generalization.release_two`)."""
+        first = self.preset.test_seed + (EQUAL_PAIRS if same_height else PAIRS)
+        seeds = range(first, first + self.preset.pairs)
+        scenes = [release_two(seed, self.preset.ranges, same_height) for seed in seeds]
+        return self.simulated("equal_pairs" if same_height else "pairs", scenes)
+
+    def worlds(self, picture: int) -> tuple[list[Clip], Ambiguity]:
+        """Worlds behind one ambiguous picture, as clips that all begin with the same frame, and their ambiguity.
+
+        Args:
+            picture: number of the picture, from 0.
+        """
+        preset, prior = self.preset, between(*self.preset.prior)
+        seed = preset.test_seed + PICTURES + picture
+        scene = ambiguous_scene(seed, preset.ranges, prior, least=LEAST_OFFSET)
+        distances = prior.rvs(preset.worlds, random_state=seed)
+        clips = self.simulated(f"worlds_{picture}", [at_distance(scene, float(distance)) for distance in distances])
+        for clip in clips:
+            clip.frames[0] = clips[0].frames[0]
+        return clips, ambiguity_of(scene, preset.video.size, prior)
+
     def base(self) -> WanImageToVideoPipeline:
         """The image-to-video model before post-training: the embedded one unless the preset names another."""
         return load(self.preset.base) if self.preset.base else load()
 
     def drops(self, seed: int, stage: str = "psft") -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """A stage's ("psft" or "oro") training drops for one seed, simulated once: as from `read_corpus`.
+        """A stage's (see `STAGES`) training drops for one seed, simulated once: as from `read_corpus`.
 
         Ask for them before a worker of `run_jobs` does: a worker has no workers of its own to simulate with.
         """
         return read_corpus(self._drops_folder(seed, stage))
 
     def _drops_folder(self, seed: int, stage: str) -> Path:
-        count, first = {"psft": (self.preset.psft_clips, 0), "oro": (self.preset.oro_clips, TRAINING_SEEDS // 2)}[stage]
-        ranges, kept = self.preset.ranges, self.folder / "data"
-        folder = kept / f"drops_{stage}_{count}_seed{seed}_{_key(ranges, simulator_version())}"
-        return corpus(folder, count, 1.0, 0.0, TRAINING_SEEDS * seed + first, ranges, WORKERS)
+        preset, first = self.preset, TRAINING_SEEDS * seed + STAGES[stage]
+        count = preset.oro_clips if stage == "oro" else preset.psft_clips
+        prior = preset.prior if stage == "ambiguous" else None
+        key = _key(preset.ranges, prior, simulator_version(), inspect.getsource(distribution) if prior else "")
+        folder = self.folder / "data" / f"drops_{stage}_{count}_seed{seed}_{key}"
+        return corpus(folder, count, 1.0, 0.0, first, preset.ranges, WORKERS, prior=prior)
 
     def _cached_path(self, seed: int, stage: str, base: WanImageToVideoPipeline) -> Path:
         folder = self._drops_folder(seed, stage)
@@ -108,25 +170,42 @@ class Run:
         frames, _, captions = self.drops(seed, stage)
         return cache_latents(base, frames, vary_captions(captions, seed), path)
 
-    def psft(self, clips: int, steps: int, seed: int, watch=None) -> WanImageToVideoPipeline:
+    def model(self, method: str, seed: int) -> WanImageToVideoPipeline:
+        """A model of the study, trained if it is not there yet.
+
+        Args:
+            method: "base", "PSFT", "ambiguous PSFT" or the name of a reward.
+        """
+        if method == "base":
+            return self.base()
+        if method == "ambiguous PSFT":
+            return self.psft(self.preset.psft_clips, self.preset.psft.steps, seed, stage="ambiguous")
+        tuned = self.psft(self.preset.psft_clips, self.preset.psft.steps, seed)
+        return tuned if method == "PSFT" else self.oro(tuned, method, seed)[0]
+
+    def psft(self, clips: int, steps: int, seed: int, watch=None, stage: str = "psft") -> WanImageToVideoPipeline:
         """The base after `steps` steps of PSFT on the first `clips` drops, trained once and kept.
 
-        Ask for fewer steps before more: a longer run continues the shorter one.
+        With all clips the model is kept at each of the preset's `step_counts` on the way.
 
         Args:
             watch: see `training.train`.
+            stage: "psft", or "ambiguous" for drops of which one picture shows many worlds.
         """
-        settings = replace(self.preset.psft, steps=steps, seed=seed)
-        folder, base = self.psft_folder(clips, seed), self.base()
-        cached = {name: array[:clips] for name, array in self._cached_drops(seed, "psft", base).items()}
-        return train_transformer(base, cached, settings, folder, f"PSFT on {clips} clips", watch)
+        folder, base = self.psft_folder(clips, seed, stage), self.base()
+        cached = {name: array[:clips] for name, array in self._cached_drops(seed, stage, base).items()}
+        whole = clips == self.preset.psft_clips and stage == "psft"
+        for stop in sorted({steps, *(count for count in self.preset.step_counts if whole and count < steps)}):
+            settings = replace(self.preset.psft, steps=stop, seed=seed)
+            tuned = train_transformer(base, cached, settings, folder, f"{stage} on {clips} clips", watch)
+        return tuned
 
-    def psft_folder(self, clips: int, seed: int) -> Path:
+    def psft_folder(self, clips: int, seed: int, stage: str = "psft") -> Path:
         """Where `psft` keeps a run's log, checkpoint and pipelines."""
         base, settings = self.base(), replace(self.preset.psft, steps=1, seed=seed)
-        cached = self._cached_path(seed, "psft", base).name
+        cached = self._cached_path(seed, stage, base).name
         key = _key(settings, revision(base.transformer), cached, inspect.getsource(psft))
-        return self.folder / "models" / f"psft_{clips}_clips_seed{seed}_{key}"
+        return self.folder / "models" / f"{stage}_{clips}_clips_seed{seed}_{key}"
 
     def oro(
         self, tuned: WanImageToVideoPipeline, name: str, seed: int, settings: Tuning | None = None, watch=None
@@ -192,6 +271,10 @@ def _film_motion(seed: int, preset: Preset, path: Path):
     video, scene = preset.video, sample(seed, preset.ranges, "seen", "seen")
     path_of_object = motion.sample_motion(scene, seed, (video.frames - 1) / video.fps)
     write_clip(simulate(scene, **asdict(video), name=path.stem, motion=path_of_object), path)
+
+
+def _film_scene(scene: Scene, preset: Preset, path: Path):
+    write_clip(simulate(scene, **asdict(preset.video), name=path.stem), path)
 
 
 def _key(*parts) -> str:

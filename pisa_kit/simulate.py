@@ -11,6 +11,7 @@ from pisa_kit.scene_model import APT_LINE, RenderError, build, load_mujoco
 from pisa_kit.scenes import Scene
 
 TIMESTEP = 0.002  # seconds; shortened so that a whole number of steps makes a frame
+STANDING = 1e-3  # metres above the floor up to which an object stands there at the start
 
 
 def simulate(
@@ -58,7 +59,8 @@ def run_physics(model, scene: Scene, frames: int, fps: float) -> dict[str, np.nd
     """Steps the model and records every frame.
 
     MuJoCo's semi-implicit Euler gives y(t) exactly when the start velocity is half a step of gravity ahead
-    (leapfrog), so the dropped object's fall matches g t^2 / 2 to rounding error; velocities are reported at t.
+    (leapfrog), so every fall matches g t^2 / 2 to rounding error; velocities are reported at t. All objects above the
+    floor fall; contacts are the last one's.
 
     Returns:
         poses (T, N, 7), velocities (T, N, 6), contacts (K,) seconds.
@@ -69,21 +71,22 @@ def run_physics(model, scene: Scene, frames: int, fps: float) -> dict[str, np.nd
     model.opt.timestep = step = 1 / (fps * substeps)
     half_kick = scene.gravity * step / 2
     count = len(scene.things)
-    data.qvel[6 * (count - 1) + 2] = half_kick
-    dropped_body = model.nbody - 1
-    qpos, velocities, contacts, touching = [], [], [], False
+    falling = {index for index, thing in enumerate(scene.things) if thing.bounds[0][2] > STANDING}
+    data.qvel[[6 * index + 2 for index in falling]] = half_kick
+    last, qpos, velocities, contacts, touching = count - 1, [], [], [], False
     for frame in range(frames):
         for _ in range(substeps if frame else 0):
             speed = np.linalg.norm(data.qvel[-6:-3])
             mujoco.mj_step(model, data)
-            depth = _penetration(model, data, dropped_body)
+            depth = _penetration(model, data, last + 1)
             if depth is not None and not touching:
                 # contacts belong to the state before this step, the touch to the moment the overlap began
                 contacts.append(data.time - step - min(depth / max(speed, 1e-6), step))
             touching = depth is not None
+            falling = {index for index in falling if _penetration(model, data, index + 1) is None}
         qpos.append(data.qpos.copy())
         velocity = data.qvel.reshape(count, 6).copy()
-        velocity[-1, 2] -= 0 if contacts else half_kick
+        velocity[list(falling), 2] -= half_kick
         velocities.append(velocity)
     poses, velocities = np.array(qpos).reshape(frames, count, 7), np.array(velocities)
     turned = _rotations(poses[..., 3:]) @ velocities[..., 3:, None]  # MuJoCo gives angular velocity in body axes

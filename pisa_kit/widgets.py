@@ -4,10 +4,12 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import ipywidgets as widgets
+import numpy as np
 
 from pisa_kit import plotting
 from pisa_kit.clips import Clip
 from pisa_kit.files import InputError
+from pisa_kit.generalization import Cell
 from pisa_kit.inspection import Inspection, inspect_pair
 
 
@@ -52,6 +54,52 @@ def inspect(truths, predictions) -> widgets.VBox:
         control.observe(show, "value")
     show()
     return widgets.VBox([widgets.HBox([clip, method, play, frame]), picture])
+
+
+def cell_browser(truths: list[Clip], cells: list[Cell], methods: dict[str, list[Clip]]) -> widgets.VBox:
+    """The map of distance and height as buttons; a click plays the cell's clips, truth above the chosen method.
+
+    Args:
+        truths: clips of the map, and `cells` the cell of each.
+        methods: {method: its videos in the same order}.
+    """
+    columns = sorted({cell.distance for cell in cells})
+    rows = sorted({cell.height for cell in cells}, reverse=True)
+    method = widgets.Dropdown(options=list(methods), description="method")
+    movie, title = widgets.Image(format="gif"), widgets.HTML()
+    chosen = cells[0]
+
+    def show(_=None):
+        films = methods[method.value]
+        pairs = [(truths[i].frames, films[i].frames) for i, cell in enumerate(cells) if cell == chosen]
+        picture = np.concatenate([np.concatenate(pair, 1) for pair in pairs], 2)
+        movie.value = plotting.gif(picture, truths[0].fps, width=160 * len(pairs))
+        (near, far), (low, high) = chosen.distance, chosen.height
+        where = "inside" if chosen.inside else "outside"
+        title.value = f"{near:g} to {far:g} m away, {low:g} to {high:g} m high, {where} the training range"
+
+    def choose(cell: Cell):
+        nonlocal chosen
+        chosen = cell
+        show()
+
+    def button(row, column) -> widgets.Widget:
+        found = next((cell for cell in cells if (cell.height, cell.distance) == (row, column)), None)
+        if found is None:
+            return widgets.Label("")
+        style = "info" if found.inside else ""
+        text = f"{np.mean(found.height):.2g} m high, {np.mean(found.distance):.2g} m away"
+        pressed = widgets.Button(description=text, button_style=style, layout={"width": "auto"})
+        pressed.on_click(lambda _: choose(found))
+        return pressed
+
+    grid = widgets.GridBox(
+        [button(row, column) for row in rows for column in columns],
+        layout={"grid_template_columns": f"repeat({len(columns)}, 170px)"},
+    )
+    method.observe(show, "value")
+    show()
+    return widgets.VBox([method, grid, title, movie])
 
 
 def live_curve(every: int = 5) -> tuple[widgets.Image, Callable[[dict], None]]:

@@ -1,0 +1,130 @@
+"""Figures about gravity: maps over distance and height, slopes, fall times of one picture's worlds, falls in space."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.colors import CenteredNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from pisa_kit.clips import Camera
+from pisa_kit.distribution import Ambiguity
+from pisa_kit.plotting import LABELS, colour
+from pisa_kit.presets import GRAVITY, Ranges
+
+
+def cell_maps(
+    table: pd.DataFrame,
+    value: str,
+    distances: tuple[float, ...],
+    heights: tuple[float, ...],
+    ranges: Ranges,
+    signed=False,
+) -> Figure:
+    """The mean of a value in each cell of distance and height, one panel per method; the training range is a box.
+
+    Args:
+        table: one row per clip: "method", "distance" and "height" (metres) and `value`.
+        distances, heights: edges of the cells; cells without clips stay empty.
+        ranges: of the training.
+        signed: colours centred on 0.
+    """
+    methods = list(dict.fromkeys(table["method"]))
+    maps = {}
+    for method in methods:
+        rows = table[(table["method"] == method) & table[value].notna()]
+        maps[method] = np.full((len(heights) - 1, len(distances) - 1), np.nan)
+        places = np.digitize(rows["height"], heights) - 1, np.digitize(rows["distance"], distances) - 1
+        for (row, column), group in rows.groupby(list(places)):
+            maps[method][row, column] = group[value].mean()
+    every = np.concatenate([found[np.isfinite(found)] for found in maps.values()])
+    norm = CenteredNorm(0, max(np.abs(every).max(), 1e-6)) if signed else Normalize(0, every.max())
+    figure, axes = plt.subplots(1, len(methods), figsize=(2.9 * len(methods), 2.9), squeeze=False, sharey=True)
+    for axis, (method, found) in zip(axes[0], maps.items(), strict=True):
+        drawn = axis.pcolormesh(distances, heights, found, norm=norm, cmap="RdBu_r" if signed else "rocket_r")
+        for row, column in np.argwhere(np.isfinite(found)):
+            number, middle = (
+                found[row, column],
+                (np.mean(heights[row : row + 2]), np.mean(distances[column : column + 2])),
+            )
+            dark = (abs(number) if signed else number) > 0.6 * norm.vmax
+            text = f"{number:+.2f}" if signed else f"{number:.3f}"
+            axis.text(*middle[::-1], text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        (left, right), (low, high) = ranges.distance, ranges.height
+        axis.add_patch(Rectangle((left, low), right - left, high - low, fill=False, linewidth=2.2, edgecolor="black"))
+        axis.set(title=method, xlabel="Distance [m]")
+        axis.title.set_color(colour(method))
+    axes[0, 0].set_ylabel("Drop height [m]")
+    figure.colorbar(drawn, ax=axes[0].tolist(), label=LABELS.get(value, value), shrink=0.9)
+    return figure
+
+
+def gravity_slopes(table: pd.DataFrame, by: tuple[str, ...]) -> Figure:
+    """Effective gravity of every clip over height, distance and size, with one straight line per method.
+
+    Args:
+        table: one row per clip: "method", "g_eff" and the columns of `by`.
+    """
+    figure, axes = plt.subplots(1, len(by), figsize=(3.6 * len(by), 3.1), sharey=True)
+    for axis, column in zip(axes, by, strict=True):
+        for method, rows in table.dropna(subset=["g_eff"]).groupby("method", sort=False):
+            tone, marks = colour(method), {"s": 9, "alpha": 0.35}
+            sns.regplot(rows, x=column, y="g_eff", ax=axis, color=tone, scatter_kws=marks, label=method, ci=None)
+        axis.axhline(GRAVITY, color="black", linestyle=":", linewidth=1)
+        axis.set(xlabel=f"{column.capitalize()} [m]", ylabel="", ylim=(-3, 16))
+    axes[0].set_ylabel(LABELS["g_eff"])
+    axes[-1].legend(frameon=False, fontsize="x-small")
+    return figure
+
+
+def fall_times(times: dict[str, np.ndarray], ambiguity: Ambiguity, title: str = "") -> Figure:
+    """How often which fall time occurs in videos from one picture, against the analytic distribution.
+
+    Args:
+        times: method to measured fall times (N,), seconds, NaN where none could be measured.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.2))
+    low, high = ambiguity.times
+    shown = np.linspace(low - 0.1, high + 0.1, 400)
+    left.fill_between(shown, ambiguity.density(shown), color="0.85", label="analytic")
+    right.plot(shown, ambiguity.cumulative(shown), color="black", label="analytic")
+    for method, found in times.items():
+        seen = np.sort(found[np.isfinite(found)])
+        if not len(seen):
+            continue
+        bins, tone = np.arange(min(seen[0], low) - 0.01, max(seen[-1], high) + 0.02, 0.01), colour(method)
+        left.hist(seen, bins, density=True, histtype="step", color=tone, linewidth=1.4, label=method)
+        right.step(
+            seen, (np.arange(len(seen)) + 1) / len(seen), color=tone, where="post", label=f"{method}, n = {len(seen)}"
+        )
+    left.set(xlabel="Fall time [s]", ylabel="Density [1/s]", title=title)
+    right.set(xlabel="Fall time [s]", ylabel="Cumulative share")
+    right.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def in_space(paths: dict[str, list[np.ndarray]], ambiguity: Ambiguity, camera: Camera) -> Figure:
+    """Falls lifted to space, one panel per method, with the camera and the ray on which all objects start.
+
+    Args:
+        paths: method to lifted tracks (T, 3), metres; see `distribution.lift`.
+    """
+    figure, axes = plt.subplots(
+        1, len(paths), figsize=(3.3 * len(paths), 3.3), subplot_kw={"projection": "3d"}, squeeze=False
+    )
+    near, far = ambiguity.distances
+    for axis, (method, tracks) in zip(axes[0], paths.items(), strict=True):
+        starts = np.array([path[0] for path in tracks if np.isfinite(path[0]).all()]).reshape(-1, 3)
+        for path in tracks:
+            axis.plot(*path.T, color=colour(method), linewidth=0.7, alpha=0.6)
+        if len(starts):
+            ray = starts.mean(0) - (0, 0, camera.height)
+            ends = np.array([(0, 0, camera.height), (0, 0, camera.height) + ray / ray[1] * 1.1 * far])
+            axis.plot(*ends.T, color="black", linewidth=0.8, linestyle="--")
+        axis.scatter(0, 0, camera.height, color="black", marker="^")
+        axis.set(title=method, xlim=(-1, 1), ylim=(0, 1.2 * far), zlim=(0, 2))
+        axis.set(xlabel="x [m]", ylabel="distance [m]", zlabel="height [m]")
+        axis.tick_params(labelsize=6)
+        axis.title.set_color(colour(method))
+    return figure
