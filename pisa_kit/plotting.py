@@ -22,9 +22,10 @@ COLOURS = {
     "vanish": "#b03a8c",
     "base": "#c0392b",
     "PSFT": "#1f6fb2",
-    "seg": "#2a9d55",
-    "flow": "#e08a1e",
-    "depth": "#b03a8c",
+    "ambiguous PSFT": "#0b2f6b",
+    "seg": "#8cb51e",
+    "flow": "#d95f8d",
+    "depth": "#6a51a3",
     "newton": "#7a5c3a",
     "combined": "#17a2a2",
 }
@@ -52,9 +53,9 @@ def use_style():
 
 
 def colour(method: str) -> str:
-    """The method's colour; a method without one of its own gets a stable one from a palette."""
+    """The method's colour, whatever follows a comma; one without its own gets a stable one from a palette."""
     palette = sns.color_palette("husl", 12).as_hex()
-    return COLOURS.get(method.removeprefix("+"), palette[sum(map(ord, method)) % 12])
+    return COLOURS.get(method.removeprefix("+").split(",")[0], palette[sum(map(ord, method)) % 12])
 
 
 def png(figure: Figure, dpi: int = 90) -> bytes:

@@ -264,6 +264,10 @@ class Run:
         """What an earlier notebook saved."""
         return read_json(self.folder / "results" / f"{notebook}.json")
 
+    def has_results(self, notebook: str) -> bool:
+        """Has the notebook saved anything?"""
+        return (self.folder / "results" / f"{notebook}.json").exists()
+
 
 def _film_motion(seed: int, preset: Preset, path: Path):
     if path.exists():

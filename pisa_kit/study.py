@@ -104,7 +104,7 @@ def _record(run: Run, notebook: str, fingerprint: str, seconds: float):
     collected[notebook] = entry | {"results": run.results(notebook)}
     write_json(path, dict(sorted(collected.items())))
     if run.preset.name == "full":
-        for figure in sorted((run.folder / "figures").glob(f"{notebook[:2]}_*.png")):
+        for figure in sorted((run.folder / "figures").glob(f"{notebook[:2]}_*")):
             with atomic_path(FIGURES / figure.name) as temporary:
                 shutil.copyfile(figure, temporary)
         write_json(FIGURES / "results.json", read_json(path))

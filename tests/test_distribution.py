@@ -6,9 +6,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pisa_kit.distribution import Ambiguity, alignment, ambiguity_of, at_distance, implied_distance
+from pisa_kit.distribution import (
+    Ambiguity,
+    alignment,
+    ambiguity_of,
+    ambiguous_scene,
+    at_distance,
+    between,
+    implied_distance,
+    lift,
+    measure,
+    simulated_fall_times,
+)
 from pisa_kit.files import InputError
 from pisa_kit.kinematics import fit_free_fall, track
+from pisa_kit.masks import track_clips
+from pisa_kit.presets import Ranges
+from pisa_kit.references import REFERENCES
 from pisa_kit.scenes import sample
 from pisa_kit.simulate import simulate
 
@@ -77,3 +91,61 @@ def test_pictures_without_ambiguity_are_refused():
         Ambiguity(0.6, 61.5, 0.0, PRIOR)
     with pytest.raises(InputError, match="floor"):
         Ambiguity(0.6, 61.5, -20.0, PRIOR)
+
+
+@pytest.fixture(scope="module")
+def worlds():
+    """96 worlds behind one picture, and their ambiguity."""
+    prior = between(2.0, 3.5)
+    scene = ambiguous_scene(2, Ranges(), prior, least=4)
+    distances = prior.rvs(96, random_state=0)
+    clips = [simulate(at_distance(scene, float(distance)), 64, 17, 16, name=str(distance)) for distance in distances]
+    return clips, ambiguity_of(scene, 64, prior)
+
+
+def measured(films, clips, ambiguity):
+    tracked = track_clips(films, clips, 1)
+    rows = [measure(film.dropped, film.fps, ambiguity) for film in tracked]
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]}, tracked
+
+
+def test_the_simulator_is_faithful_and_aligned_when_measured_from_pixels(worlds):
+    clips, ambiguity = worlds
+    found, tracked = measured(clips, clips, ambiguity)
+    true = np.array([clip.contacts[0] for clip in clips])
+    assert np.nanmedian(np.abs(found["fall_time"] - true)) < 0.010
+    assert alignment(found["fall_time"], ambiguity).p_value > 0.05
+    assert np.isfinite(found["disagreement"]).mean() > 0.9
+    assert np.nanmedian(np.abs(found["disagreement"])) < 0.15 and np.nanmedian(found["residual"]) < 0.3
+    distance = clips[0].poses[0, -1, 1]
+    lifted = lift(tracked[0].dropped, distance, clips[0].camera)
+    assert np.nanmax(np.abs(lifted - clips[0].poses[:, -1, :3])[:5]) < 0.08
+
+
+@pytest.mark.parametrize("method", ["slow gravity", "frozen"])
+def test_wrong_falls_are_neither_faithful_nor_aligned(worlds, method):
+    clips, ambiguity = worlds[0][:24], worlds[1]
+    scenes = [ambiguous_scene(2, Ranges(), between(2.0, 3.5), least=4)] * len(clips)
+    films = [REFERENCES[method](scene, 0, Ranges(), size=64, frames=17, fps=16) for scene in scenes]
+    found, _ = measured(films, clips, ambiguity)
+    wrong = np.abs(found["disagreement"])
+    assert not (np.isfinite(wrong).mean() > 0.8 and np.nanmedian(wrong) < 0.15)
+    if np.isfinite(found["fall_time"]).sum() < 8:
+        with pytest.raises(InputError, match="fall times"):
+            alignment(found["fall_time"], ambiguity)
+    else:
+        assert alignment(found["fall_time"], ambiguity).p_value < 0.01
+
+
+def test_simulated_drops_follow_the_formula_and_not_another_prior():
+    scene = ambiguous_scene(5, Ranges(), between(2.0, 3.5), least=8)
+    times = simulated_fall_times(scene, between(2.0, 3.5), 400)
+    assert alignment(times, ambiguity_of(scene, 64, between(2.0, 3.5))).p_value > 0.05
+    assert alignment(times, ambiguity_of(scene, 64, between(2.0, 3.0))).p_value < 0.01
+
+
+def test_ambiguous_scenes_are_alone_without_shadow_and_reproducible():
+    scene = ambiguous_scene(7, Ranges(), between(2.0, 3.5))
+    assert scene == ambiguous_scene(7, Ranges(), between(2.0, 3.5)) and scene.seed == 7
+    assert len(scene.things) == 1 and not scene.shadows and 2.0 <= scene.distance <= 3.5
+    assert scene.height > 0 and scene.in_view()

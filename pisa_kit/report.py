@@ -1,0 +1,226 @@
+"""The study's findings beside the paper's: one table, one list, and one page that holds everything."""
+
+import base64
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from pisa_kit.evaluate import published
+from pisa_kit.files import atomic_path
+
+OFFICIAL = {"l2": "L2", "chamfer_distance": "CD", "iou": "IoU"}
+REPRODUCED, NOT_REPRODUCED, NOT_TESTED = "reproduced", "not reproduced", "not tested"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One claim of the paper and what this study measured.
+
+    Args:
+        claim: in one sentence.
+        paper: its number or statement.
+        ours: ours, with interval and n.
+        status: "reproduced" (same sign, interval excludes no effect), "not reproduced" or "not tested".
+        figure: name of the figure that shows it.
+    """
+
+    claim: str
+    paper: str
+    ours: str
+    status: str
+    figure: str = ""
+
+
+def table(results: dict[str, dict]) -> pd.DataFrame:
+    """Table 1 in miniature above the published one: official metrics on simulated seen and unseen objects.
+
+    Args:
+        results: notebook name to what it saved; the reward rows are there only if 03 has run.
+
+    Returns:
+        Columns "method" and one per split and metric; ours as "mean [low, high]".
+    """
+    rows = results["02_psft"]["summary"] + results.get("03_oro", {}).get("summary", [])
+    ours = {}
+    for row in rows:
+        if row["metric"] in OFFICIAL:
+            cells = ours.setdefault(row["method"], {})
+            cells[f"{row['split']} {OFFICIAL[row['metric']]}"] = "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**row)
+    ours = pd.DataFrame([{"method": f"ours: {method}"} | cells for method, cells in ours.items()])
+    paper = published().query("group == 'post-trained' or method == 'Open-Sora'")
+    columns = {
+        f"sim_{split}_{short}": f"{split} {short.upper()}" for split in ("seen", "unseen") for short in ("l2", "cd")
+    }
+    columns |= {f"sim_{split}_iou": f"{split} IoU" for split in ("seen", "unseen")}
+    paper = paper[["method", *columns]].rename(columns=columns)
+    paper = paper.assign(method="paper: " + paper["method"]).map(
+        lambda cell: cell if isinstance(cell, str) else f"{cell:.3f}"
+    )
+    return pd.concat([ours, paper], ignore_index=True)[["method", *ours.columns[1:]]]
+
+
+def findings(results: dict[str, dict]) -> list[Finding]:
+    """The paper's findings in its order; those whose notebook has not run are "not tested".
+
+    Args:
+        results: notebook name to what it saved.
+    """
+    make = (_base_fails, _psft_helps, _few_clips_do, _rewards_help, _no_reward_wins, _range_matters, _one_answer)
+    return [one for function in make for one in function(results)]
+
+
+def _base_fails(results) -> list[Finding]:
+    claim = "Image-to-video models do not know how things fall."
+    paper = "official L2 on unseen simulated objects 0.101 to 0.149 for all models"
+    if "02_psft" not in results:
+        return [Finding(claim, paper, "", NOT_TESTED)]
+    found = _row(results["02_psft"]["summary"], method="base", split="unseen", metric="l2")
+    gravity = _row(results["02_psft"]["g_eff"], method="base", split="unseen")
+    ours = f"by design: the base saw generic motion alone. L2 {_interval(found)}, median g_eff {gravity['median']:.2f}"
+    return [Finding(claim, paper, ours, _status(gravity["median"] < 0.4 * 9.81), "01_base_film")]
+
+
+def _psft_helps(results) -> list[Finding]:
+    claim, paper = "PSFT on simulated drops teaches the fall.", "official L2 on unseen objects falls by 78 %"
+    if "02_psft" not in results:
+        return [Finding(claim, paper, "", NOT_TESTED)]
+    found = _row(results["02_psft"]["reductions"], split="unseen", metric="l2")
+    gravity = _row(results["02_psft"]["g_eff"], method="PSFT", split="unseen")
+    seen = _row(results["02_psft"]["summary"], method="PSFT", split="unseen", metric="visibility")
+    ours = f"by {_share(found)}; median g_eff {gravity['median']:.2f}; object visible in {seen['mean']:.0%} of frames"
+    return [Finding(claim, paper, ours, _status(found["low"] > 0), "02_before_and_after")]
+
+
+def _few_clips_do(results) -> list[Finding]:
+    claim, paper = "A small set of simulated clips is enough.", "5,000 clips"
+    if "02_psft" not in results:
+        return [Finding(claim, paper, "", NOT_TESTED)]
+    smallest = results["02_psft"]["smallest_for_80_percent"]["clips"]
+    sizes = sorted({row["clips"] for row in results["02_psft"]["data"]})
+    ours = f"{smallest} clips give 80 % of the best gain in official L2 (of {', '.join(map(str, sizes))})"
+    return [Finding(claim, paper, ours, _status(smallest < max(sizes)), "02_data")]
+
+
+def _rewards_help(results) -> list[Finding]:
+    claims = {
+        "flow": (
+            "A flow reward lowers the error further.",
+            "l2",
+            "official L2 on unseen objects falls by another 21 %",
+        ),
+        "depth": (
+            "A depth reward lowers the error further.",
+            "l2",
+            "official L2 on unseen objects falls by another 21 %",
+        ),
+        "seg": ("A segmentation reward raises the overlap.", "iou", "official IoU on unseen objects rises by 12 %"),
+    }
+    made = []
+    for reward, (claim, metric, paper) in claims.items():
+        rows = [row for row in results.get("03_oro", {}).get("reductions", []) if row["method"] == f"+{reward}"]
+        if not rows:
+            made.append(Finding(claim, paper, "", NOT_TESTED))
+            continue
+        found = _row(rows, split="unseen", metric=metric)
+        better = found["low"] > 0 if metric == "l2" else found["high"] < 0
+        ours = f"falls by {_share(found)}" if metric == "l2" else f"changes by {_share(_negated(found))}"
+        made.append(Finding(claim, paper, ours, _status(better), "03_table"))
+    return made
+
+
+def _no_reward_wins(results) -> list[Finding]:
+    claim, paper = "No reward is best in everything.", "flow and depth win L2 and CD and lose IoU, seg wins IoU"
+    rows = [row for row in results.get("03_oro", {}).get("summary", []) if row["split"] == "unseen"]
+    if not rows:
+        return [Finding(claim, paper, "", NOT_TESTED)]
+    best = {}
+    for metric, short in OFFICIAL.items():
+        means = {row["method"]: row["mean"] for row in rows if row["metric"] == metric}
+        best[short] = (max if metric == "iou" else min)(means, key=means.get)
+    ours = ", ".join(f"{short}: {method}" for short, method in best.items())
+    return [Finding(claim, paper, f"best on unseen objects: {ours}", _status(len(set(best.values())) > 1), "03_table")]
+
+
+def _range_matters(results) -> list[Finding]:
+    claim, paper = "Outside the training range of depth and height it gets worse.", "error rises outside"
+    if "04_generalization" not in results:
+        return [Finding(claim, paper, "", NOT_TESTED)]
+    found = _row(results["04_generalization"]["outside_over_inside"], method="PSFT", metric="fixed_l2")
+    ours = "fixed L2 outside over inside {ratio:.2f} [{low:.2f}, {high:.2f}], n = {n}".format(**found)
+    return [Finding(claim, paper, ours, _status(found["low"] > 1), "04_map_l2")]
+
+
+def _one_answer(results) -> list[Finding]:
+    faithful, aligned = "Single trajectories are possible falls.", "Their distribution is not that of the worlds."
+    if "05_distribution" not in results:
+        return [Finding(claim, "qualitative", "", NOT_TESTED) for claim in (faithful, aligned)]
+    found = _row(results["05_distribution"]["verdicts"], method="PSFT")
+    first = f"the two distances a video shows disagree by {_or_none(found['|disagreement|'], '.0%')}"
+    second = f"Wasserstein-1 {_or_none(found['Wasserstein-1 [s]'], '.3f')} s, "
+    second += f"spread {_or_none(found['spread'], '.2f')} of the right one"
+    return [
+        Finding(faithful, "plausible one by one", first, _status(found["faithful"]), "05_in_space"),
+        Finding(aligned, "misaligned", second, _status(not found["aligned"]), "05_fall_times_0"),
+    ]
+
+
+def _status(holds: bool) -> str:
+    return REPRODUCED if holds else NOT_REPRODUCED
+
+
+def _row(rows: list[dict], **where) -> dict:
+    return next(row for row in rows if all(row[key] == value for key, value in where.items()))
+
+
+def _interval(row: dict) -> str:
+    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}], n = {row['n']:.0f}"
+
+
+def _share(row: dict) -> str:
+    return f"{row['mean']:.0%} [{row['low']:.0%}, {row['high']:.0%}], n = {row['n']:.0f}"
+
+
+def _or_none(value: float | None, form: str) -> str:
+    return "(not measurable)" if value is None else format(value, form)
+
+
+def _negated(row: dict) -> dict:
+    return row | {"mean": -row["mean"], "low": -row["high"], "high": -row["low"]}
+
+
+def as_frame(found: list[Finding]) -> pd.DataFrame:
+    """Findings as a table: claim, paper, ours, status."""
+    return pd.DataFrame(map(asdict, found)).drop(columns="figure")
+
+
+STYLE = """body { font: 15px/1.5 sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em }
+table { border-collapse: collapse; font-size: 13px }
+td, th { border-bottom: 1px solid #ccc; padding: .3em .6em; text-align: left }
+img { max-width: 100% } .status { font-weight: bold }"""
+
+
+def write_page(path, title: str, note: str, scores: pd.DataFrame, found: list[Finding], figures) -> Path:
+    """Writes everything as one HTML file that needs no other: figures are inside it.
+
+    Args:
+        note: one line on preset, seeds and date.
+        scores: from `table`.
+        found: from `findings`.
+        figures: folder of the figures they name; one that is not there is left out.
+    """
+    parts = [f"<h1>{escape(title)}</h1><p>{escape(note)}</p>", scores.to_html(index=False, border=0)]
+    for one in found:
+        parts.append(f"<h2>{escape(one.claim)}</h2><p>Paper: {escape(one.paper)}.")
+        parts.append(
+            f"<br>Here: {escape(one.ours or 'its notebook has not run')}. <span class=status>{one.status}</span></p>"
+        )
+        picture = Path(figures) / f"{one.figure}.png"
+        if one.figure and picture.exists():
+            coded = base64.b64encode(picture.read_bytes()).decode()
+            parts.append(f'<img alt="{escape(one.claim)}" src="data:image/png;base64,{coded}">')
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+    with atomic_path(Path(path)) as temporary:
+        temporary.write_text(head + "\n".join(parts) + "</html>\n", encoding="utf-8")
+    return Path(path)

@@ -1,0 +1,121 @@
+"""Maps, two falling objects and slopes: what a true simulator passes, and what the references must fail."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pisa_kit import generalization
+from pisa_kit.files import InputError
+from pisa_kit.generalization import cells, focus, outside_over_inside, ratio_of_heights, release_two, scenes_in, slopes
+from pisa_kit.judge import judge
+from pisa_kit.masks import track_clips
+from pisa_kit.presets import PRESETS, Ranges
+from pisa_kit.references import REFERENCES
+from pisa_kit.scenes import Scene
+from pisa_kit.simulate import simulate
+
+FULL, RANGES = PRESETS["full"], Ranges()
+VIDEO = {"size": 64, "frames": 17, "fps": 16}
+
+
+def film(method: str, truths):
+    return [REFERENCES[method](Scene.from_dict(truth.info["scene"]), 0, RANGES, **VIDEO) for truth in truths]
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return [simulate(release_two(seed, RANGES), **VIDEO, name=str(seed)) for seed in range(16)]
+
+
+@pytest.fixture(scope="module")
+def on_map():
+    grid = cells((2.0, 2.75, 3.5, 5.0), (0.5, 1.25, 2.0), RANGES)
+    return [simulate(scene, **VIDEO) for cell in grid for scene in scenes_in(cell, RANGES, range(5))]
+
+
+def test_cells_lie_in_view_and_know_the_training_range():
+    grid = cells(FULL.map_distances, FULL.map_heights, RANGES)
+    inside = [cell for cell in grid if cell.inside]
+    assert len(inside) == 4 and len(grid) == 19
+    for cell in grid:
+        for scene in scenes_in(cell, RANGES, range(3)):
+            assert cell.distance[0] <= scene.distance <= cell.distance[1] and scene.in_view()
+            assert cell.height[0] - 1e-6 <= scene.height <= cell.height[1] + 1e-6
+
+
+def test_two_objects_fall_together_as_the_formula_says(pairs):
+    for truth in pairs:
+        scene = Scene.from_dict(truth.info["scene"])
+        assert len(scene.things) == 2 and scene.things[0].colour != scene.things[1].colour
+        for index, thing in enumerate(scene.things):
+            time = float(focus(truth, index).contacts[0])
+            until = int(time * truth.fps)
+            height = truth.poses[: until + 1, index, 2]
+            expected = thing.position[2] - 9.81 * truth.times[: until + 1] ** 2 / 2
+            np.testing.assert_allclose(height, expected, atol=1e-6)
+            np.testing.assert_allclose(
+                truth.velocities[: until + 1, index, 2], -9.81 * truth.times[: until + 1], atol=1e-6
+            )
+        assert float(focus(truth, 1).contacts[0]) == pytest.approx(truth.contacts[0], abs=0.003)
+
+
+def test_equal_heights_land_together():
+    for seed in range(5):
+        scene = release_two(seed, RANGES, same_height=True)
+        low = [thing.bounds[0][2] for thing in scene.things]
+        sizes = sorted(thing.size for thing in scene.things)
+        assert low[0] == pytest.approx(low[1]) and sizes[1] / sizes[0] >= 1.25
+
+
+def test_the_ideal_passes_the_two_object_test_and_frozen_has_no_answer(pairs):
+    def ratio(method):
+        films = film(method, pairs)
+        tracked = [track_clips(films, [focus(truth, index) for truth in pairs], 1) for index in (0, 1)]
+        return generalization.median_interval(ratio_of_heights(pairs, tracked)["ratio"].to_numpy())
+
+    ideal = ratio("ideal")
+    assert ideal["n"] >= 14 and ideal["median"] == pytest.approx(1, abs=0.03)
+    assert ratio("frozen")["n"] == 0
+
+
+def test_gravity_of_the_ideal_depends_on_nothing_and_wrong_gravity_is_seen(on_map):
+    places = pd.DataFrame([generalization.place(truth) for truth in on_map])
+    gravity = {}
+    for method in ("ideal", "slow gravity", "frozen"):
+        table = judge(on_map, film(method, on_map), workers=1).table
+        gravity[method] = table["g_eff"].median()
+        if method == "ideal":
+            found = slopes(pd.concat([table, places], axis=1), "g_eff", ("height", "distance", "size"))
+            assert (found["slope"].abs().to_numpy() * (1.5, 1.5, 0.2) < 0.981).all() and (found["n"] >= 18).all()
+    assert gravity["ideal"] == pytest.approx(9.81, rel=0.03)
+    assert gravity["slow gravity"] == pytest.approx(0.18 * 9.81, rel=0.15) and abs(gravity["frozen"]) < 0.2
+
+
+def test_slopes_find_what_was_put_in():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"height": rng.uniform(0, 2, 200), "size": rng.uniform(0, 1, 200)})
+    table["g_eff"] = 5 + 2 * table["height"] + 0.3 * rng.standard_normal(200)
+    found = slopes(table, "g_eff", ("height", "size")).set_index("by")
+    assert found.loc["height", "low"] < 2 < found.loc["height", "high"] and found.loc["height", "low"] > 1.5
+    assert found.loc["size", "low"] < 0 < found.loc["size", "high"]
+    with pytest.raises(InputError, match="4 clips"):
+        slopes(table[:4], "g_eff", ("height", "size"))
+
+
+def test_the_ratio_of_equal_groups_covers_one():
+    rng = np.random.default_rng(0)
+    same = outside_over_inside(rng.uniform(1, 2, 60), rng.uniform(1, 2, 60))
+    assert same["low"] < 1 < same["high"] and same["n"] == 120
+    assert outside_over_inside(rng.uniform(2, 4, 60), np.r_[np.nan, rng.uniform(1, 2, 60)])["low"] > 1.5
+
+
+def test_before_contact_is_the_fall_alone(on_map):
+    [truth] = on_map[:1]
+    wrong = truth.masks.copy()
+    wrong[int(truth.contacts[0] * truth.fps) + 1 :] = False  # lost after contact
+    lost = replace(truth, masks=wrong)
+    assert generalization.up_to_contact([truth], [lost])["fixed_l2"][0] == 0
+    assert judge([truth], [truth], workers=1).table["fixed_l2"][0] < 0.05
+    assert generalization.up_to_contact([truth], [truth])["frames_compared"][0] < len(truth)

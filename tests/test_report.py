@@ -1,0 +1,82 @@
+"""The report says what the results say, and nothing about what has not run."""
+
+import re
+
+import pytest
+
+from pisa_kit import report
+from pisa_kit.report import NOT_REPRODUCED, NOT_TESTED, REPRODUCED
+
+
+def row(method, split, metric, mean):
+    return {
+        "method": method,
+        "split": split,
+        "metric": metric,
+        "mean": mean,
+        "low": mean - 0.01,
+        "high": mean + 0.01,
+        "n": 9,
+    }
+
+
+def change(method, metric, mean, split="unseen"):
+    found = {"split": split, "metric": metric, "mean": mean, "low": mean - 0.05, "high": mean + 0.05, "n": 9}
+    return found | {"method": method} if method else found
+
+
+@pytest.fixture
+def results():
+    scores = [
+        row(method, split, metric, mean)
+        for method, mean in {"base": 0.2, "PSFT": 0.1}.items()
+        for split in ("seen", "unseen")
+        for metric in ("l2", "chamfer_distance", "iou", "visibility")
+    ]
+    psft = {
+        "summary": scores,
+        "reductions": [change(None, "l2", 0.5)],
+        "g_eff": [
+            {"method": "base", "split": "unseen", "median": 1.0},
+            {"method": "PSFT", "split": "unseen", "median": 9.0},
+        ],
+        "data": [{"clips": 16}, {"clips": 1024}],
+        "smallest_for_80_percent": {"clips": 16},
+    }
+    tuned = [
+        row("+seg", split, metric, 0.1) for split in ("seen", "unseen") for metric in ("l2", "chamfer_distance", "iou")
+    ]
+    oro = {"summary": tuned, "reductions": [change("+seg", "iou", -0.12), change("+flow", "l2", 0.02)]}
+    return {"02_psft": psft, "03_oro": oro}
+
+
+def test_status_follows_the_interval(results):
+    found = {one.claim: one for one in report.findings(results)}
+    status = {claim.split()[1]: one.status for claim, one in found.items()}
+    assert found["PSFT on simulated drops teaches the fall."].status == REPRODUCED
+    assert status["segmentation"] == REPRODUCED, "IoU rises, the whole interval is on one side"
+    assert status["flow"] == NOT_REPRODUCED, "the interval includes no change"
+    assert status["depth"] == NOT_TESTED and status["the"] == NOT_TESTED
+    results["02_psft"]["reductions"] = [change(None, "l2", 0.03)]
+    assert report.findings(results)[1].status == NOT_REPRODUCED
+
+
+def test_nothing_has_run():
+    assert {one.status for one in report.findings({})} == {NOT_TESTED}
+
+
+def test_table_holds_ours_and_the_published_rows(results):
+    table = report.table(results).set_index("method")
+    assert table.loc["ours: PSFT", "unseen L2"] == "0.100 [0.090, 0.110]"
+    assert table.loc["paper: Open-Sora + PSFT (base)", "unseen L2"] == "0.028"
+    assert not table.isna().any().any()
+
+
+def test_the_page_needs_no_other_file(results, tmp_path):
+    (tmp_path / "02_before_and_after.png").write_bytes(b"\x89PNG <picture>")
+    found = report.findings(results)
+    page = report.write_page(tmp_path / "report.html", "A <title>", "note", report.table(results), found, tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert "A &lt;title&gt;" in text and text.count("data:image/png;base64,") == 1
+    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert all(one.status in text for one in found)
