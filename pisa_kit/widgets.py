@@ -6,7 +6,7 @@ from functools import lru_cache
 import ipywidgets as widgets
 import numpy as np
 
-from pisa_kit import plotting
+from pisa_kit import plotting, training_plots
 from pisa_kit.clips import Clip
 from pisa_kit.files import InputError
 from pisa_kit.generalization import Cell
@@ -113,7 +113,7 @@ def live_curve(every: int = 5) -> tuple[widgets.Image, Callable[[dict], None]]:
     def watch(line: dict):
         log.append(line)
         if len(log) % every == 0:
-            picture.value = plotting.png(plotting.loss_curve(log))
+            picture.value = plotting.png(training_plots.loss_curve(log))
 
     return picture, watch
 

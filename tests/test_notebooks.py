@@ -75,6 +75,42 @@ def test_psft_numbers(smoke):
     assert [len(log.splitlines()) for log in logs] == [preset.psft.steps] * len(preset.seeds)
 
 
+def test_generalization_numbers(smoke):
+    folder, _ = smoke
+    results = json.loads((folder / "results" / "04_generalization.json").read_text())
+    methods = {"base", "PSFT", *PRESETS["smoke"].rewards, "ideal", "slow gravity", "frozen"}
+    gravity = {row["method"]: row["median"] for row in results["gravity"]}
+    assert set(gravity) == methods
+    assert gravity["ideal"] == pytest.approx(9.81, rel=0.05) and gravity["slow gravity"] == pytest.approx(1.77, rel=0.2)
+    assert {row["method"] for row in results["slopes"]} == methods and len(results["slopes"]) == 3 * len(methods)
+    assert {(row["objects"], row["backgrounds"]) for row in results["two_by_two"]} == {
+        (one, other) for one in ("seen", "unseen") for other in ("seen", "unseen")
+    }
+    assert {row["method"] for row in results["two_objects"]} == methods
+    passed = {row.pop("method"): sum(row.values()) for row in results["checks"]}
+    assert passed["ideal"] > passed["slow gravity"] and passed["ideal"] > passed["frozen"]
+
+
+def test_distribution_numbers(smoke):
+    folder, _ = smoke
+    results = json.loads((folder / "results" / "05_distribution.json").read_text())
+    right, wrong = results["analytic"]
+    assert right["p_value"] > 0.05 and right["ks"] < wrong["ks"]
+    faithful = {row["method"]: row["faithful"] for row in results["verdicts"]}
+    assert {"base", "PSFT", "ambiguous PSFT"} <= set(faithful)
+    assert faithful["ideal"] and not faithful["frozen"] and not faithful["slow gravity"]
+    assert len(results["falls"]) == len(faithful) * PRESETS["smoke"].worlds
+
+
+def test_report_page(smoke):
+    folder, _ = smoke
+    text = (folder / "figures" / "06_report.html").read_text(encoding="utf-8")
+    results = json.loads((folder / "results" / "06_report.json").read_text())
+    assert all(row["claim"] in text for row in results["findings"])
+    assert text.count("data:image/png;base64,") >= 6
+    assert sum(results["counted"].values()) == len(results["findings"])
+
+
 def test_figures(smoke):
     folder, _ = smoke
     figures = sorted(path.name for path in (folder / "figures").glob("*.png"))
