@@ -14,6 +14,7 @@ from pisa_kit.conditioning import condition, to_frames, to_video
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.layouts import find_clips, read_clip, write_clip
 from pisa_kit.sampling import noise_like, sample
+from pisa_kit.zoo import StockModel
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,19 @@ class Protocol:
 
 
 def generate(
-    pipeline: WanImageToVideoPipeline, protocol: Protocol, truths: list[Clip], seed: int, folder, batch: int = 16
+    pipeline: WanImageToVideoPipeline | StockModel,
+    protocol: Protocol,
+    truths: list[Clip],
+    seed: int,
+    folder,
+    batch: int = 16,
 ) -> list[Clip]:
     """Generates a video for each clip's first frame and caption; what is in `folder` already is kept.
 
     Each video depends on its own seed (from `seed` and the clip's place) and first frame alone.
 
     Args:
-        pipeline: an image-to-video pipeline with `expand_timesteps`.
+        pipeline: the embedded pipeline or one of its kind (`expand_timesteps`), or a model of the zoo.
         protocol: settings; a folder made with others is refused.
         truths: clips that give first frame, caption and name.
         seed: of the noise.
@@ -59,9 +65,12 @@ def generate(
         InputError: frames that do not fit the model, or a folder of another protocol.
     """
     folder = Path(folder)
-    check_frames(pipeline, protocol)
     manifest = folder / "manifest.json"
     wanted = asdict(protocol) | {"seed": seed}
+    if isinstance(pipeline, StockModel):
+        wanted |= pipeline.describe()
+    else:
+        check_frames(pipeline, protocol)
     if manifest.exists() and (found := read_json(manifest)) != wanted:
         differs = ", ".join(sorted(key for key in wanted if found.get(key) != wanted[key]))
         raise InputError(manifest, differs, "differ from the videos that are already there", "Choose another folder.")
@@ -82,10 +91,13 @@ def generate(
 
 def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[int]) -> np.ndarray:
     """Videos (B, T, H, W, 3) uint8; `seeds` holds the run's seed and each clip's place."""
+    each = [seeds[0] * 1_000_003 + place for place in seeds[1:]]
+    if isinstance(pipeline, StockModel):
+        return pipeline.film(protocol, truths, each)
     first = to_video(np.stack([truth.frames[:1] for truth in truths])).to(pipeline.device)
     given = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths])
     latent_frames = (protocol.frames - 1) // pipeline.vae.config.scale_factor_temporal + 1
-    noise = noise_like(given, latent_frames, [seeds[0] * 1_000_003 + place for place in seeds[1:]])
+    noise = noise_like(given, latent_frames, each)
     return to_frames(sample(pipeline, given, noise, protocol.steps))
 
 

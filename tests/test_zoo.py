@@ -1,0 +1,79 @@
+"""Every entry of the zoo films with its real pipeline class, small and random, through the code that loads weights."""
+
+import importlib.util
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_pipelines
+
+from pisa_kit.files import InputError
+from pisa_kit.generators import Protocol, generate
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
+from pisa_kit.zoo import ZOO, StockModel, narrow, open_model, widen
+
+PROTOCOL = Protocol("x", steps=2, guidance=3.0, size=32, frames=9, fps=16)
+
+
+@pytest.fixture(scope="module")
+def truths():
+    return [simulate(sample(seed), 64, 17, 16, name=f"clip{seed}") for seed in range(2)]
+
+
+def small(name: str) -> dict:
+    """A size and a length that suit the entry and take a second."""
+    wants = ZOO[name]
+    height, width = (32, 48) if wants.multiple <= 16 else (wants.multiple, 2 * wants.multiple)
+    return {"height": height, "width": width, "frames": 2 * wants.stride + 1 if wants.stride > 1 else 5, "fps": 8}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_entry_films_with_its_real_class(name, truths, tmp_path):
+    if name.startswith("cosmos") and importlib.util.find_spec("torchvision") is None:
+        pytest.skip("Cosmos needs torchvision, which has no build for a CPU-only torch")
+    tiny_pipelines.make(name).save_pretrained(tmp_path / "weights")
+    model = open_model(name, tmp_path / "weights", **small(name))
+    assert type(model.pipeline).__name__ == ZOO[name].pipeline
+    films = generate(model, replace(PROTOCOL, model=name), truths, 0, tmp_path / "films")
+    again = model.film(PROTOCOL, truths[1:], [1])
+    for film in films:
+        assert film.frames.shape == (9, 32, 32, 3) and film.fps == 16 and film.frames.std() > 1
+    np.testing.assert_array_equal(again[0], films[1].frames)
+    manifest = json.loads((tmp_path / "films" / "manifest.json").read_text())
+    assert manifest["wants"]["repository"] == ZOO[name].repository and manifest["steps"] == 2
+
+
+def test_time_is_resampled_by_the_models_own_rate(truths):
+    wants = replace(ZOO["ltx-video"], **small("ltx-video"))  # 17 frames at 8 fps last 2 s
+    film = StockModel(wants, tiny_pipelines.make("ltx-video")).film(PROTOCOL, truths[:1], [0])[0]
+    assert (film[1:-1:2] == film[2::2]).all(), "at half the rate every frame is shown twice"
+    with pytest.raises(InputError, match="last 2.00 s, the protocol 4.00 s"):
+        StockModel(wants, None).film(replace(PROTOCOL, frames=65), truths[:1], [0])
+
+
+def test_the_square_comes_back_out_of_a_wide_picture():
+    frame = simulate(sample(3), 64, 2, 16).frames[0]
+    wide, side = widen(frame, 64, 112)
+    assert wide.shape == (64, 112, 3) and side == 64
+    np.testing.assert_array_equal(narrow(wide[None], side, 64)[0], frame)
+    assert (wide[:, 0] == wide[:, 23]).all(), "edges fill the rest"
+
+
+def test_bad_wishes_are_refused(tmp_path):
+    with pytest.raises(InputError, match="ltx-video"):
+        open_model("ltx-vide")
+    with pytest.raises(InputError, match="height: is 500.*Use 512"):
+        open_model("ltx-video", tmp_path, height=500)
+    with pytest.raises(InputError, match="frames: is 30.*Use 25 or 33"):
+        open_model("ltx-video", tmp_path, frames=30)
+    tiny_pipelines.make("ltx-video").save_pretrained(tmp_path / "ltx")
+    with pytest.raises(InputError, match="is a LTXImageToVideoPipeline"):
+        open_model("wan2.2-ti2v-5b", tmp_path / "ltx")
+
+
+def test_without_weights_the_message_says_how_to_get_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="pisa download ltx-video"):
+        open_model("ltx-video")
