@@ -113,6 +113,46 @@ def score(
 
 
 @app.command()
+def download(
+    name: Annotated[
+        str, typer.Argument(help="bench, psft, oro, checkpoints, sam2, depth-anything-v2, or a model of the zoo.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder the files go to.")] = Path("downloads"),
+):
+    """Fetch PisaBench, the paper's training clips or checkpoints, or a model's weights from the Hugging Face hub.
+
+    Call it again to continue. Checksums are compared with the hub's. Without a connection it says what to get by hand.
+    """
+    from pisa_kit.hub import download
+
+    typer.echo("\n".join(map(str, download(name, out))))
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder or zip of clips, e.g. real.zip, sim.zip or sim.zip/unseen.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; an interrupted call continues where it stopped.")],
+    size: Annotated[int, typer.Option(help="Side of the square frames, pixels.")] = 256,
+    fps: Annotated[float | None, typer.Option(help="Frames per second. Default: each clip's own.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames per clip. Default: all.")] = None,
+    crop: Annotated[bool, typer.Option(help="Cut out the centred square instead of squeezing the frame.")] = False,
+    tracker: Annotated[
+        str, typer.Option(help="For clips without masks: background (no download), or sam2 as in the paper.")
+    ] = "background",
+    weights: Annotated[str | None, typer.Option(help="SAM 2's weights: a folder, or a name on the hub.")] = None,
+    device: Annotated[str, typer.Option(help="Of SAM 2: cpu or cuda.")] = "cpu",
+):
+    """Make clips ready for generation and scoring: square, with masks; prints `prepared n of N` and every failure."""
+    from pisa_kit.prepare import SAM2, Settings, lines
+    from pisa_kit.prepare import prepare as run
+
+    found = run(source, out, Settings(size, fps, frames, crop, tracker, weights or SAM2), device)
+    typer.echo("\n".join(lines(found)))
+    if any("error" in entry for entry in found["clips"].values()):
+        raise typer.Exit(1)
+
+
+@app.command()
 def pretrain(
     stage: Annotated[
         str, typer.Argument(help="autoencoder, transformer, judge or reward (mask trackers), flow or depth.")

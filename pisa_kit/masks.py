@@ -4,6 +4,7 @@ Nets are called like `tiny_nets.MaskTracker`, (video, mask of frame 0) to logits
 behind the same call.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -116,20 +117,50 @@ class Sam2(nn.Module):
 
     def _track(self, frames: torch.Tensor, start: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """frames (T, 3, H, W) in [-1, 1], start (H, W) to logits (T, H, W) and presence (T,)."""
+
+        def prompt(session, place: int, pixels: torch.Tensor):
+            mask = F.interpolate(start[None, None].to(pixels), pixels.shape[-2:], mode="nearest")
+            session.add_mask_inputs(place, 0, mask)
+
+        logits, presence = self._run(frames, prompt)
+        given, sure = PROMPT * (2 * start.to(logits) - 1), logits.new_tensor([PROMPT])  # frame 0 is the prompt itself
+        return torch.cat([given[None], logits[1:]]), torch.cat([sure, presence[1:]])
+
+    @torch.no_grad()
+    def follow(self, frames: np.ndarray, points: dict) -> Track:
+        """Tracks the object that points of frame 0 name, as real clips are annotated.
+
+        Args:
+            frames: (T, H, W, 3) uint8.
+            points: {"positive": [[x, y], ...], "negative": [[x, y], ...]}, pixels of frame 0.
+        """
+
+        def prompt(session, place: int, pixels: torch.Tensor):
+            named = [*points["positive"], *points.get("negative", [])]
+            scale = pixels.new_tensor([pixels.shape[-1] / frames.shape[2], pixels.shape[-2] / frames.shape[1]])
+            labels = [1] * len(points["positive"]) + [0] * len(points.get("negative", []))
+            inputs = {"point_coords": pixels.new_tensor(named)[None, None] * scale}
+            inputs["point_labels"] = torch.tensor(labels, dtype=torch.int32, device=pixels.device)[None, None]
+            session.add_point_inputs(place, 0, inputs)
+
+        video = to_video(frames[None])[0].transpose(0, 1).to(self.model.device)
+        logits, presence = self._run(video, prompt)
+        masks = ((logits > 0) & (presence > 0)[:, None, None]).cpu().numpy()
+        return Track(masks, ~masks.any((1, 2)))
+
+    def _run(self, frames: torch.Tensor, prompt: Callable) -> tuple[torch.Tensor, torch.Tensor]:
+        """SAM 2 over all frames (T, 3, H, W) in [-1, 1], prompted in frame 0: logits (T, H, W), presence (T,)."""
         pixels = for_imagenet(frames, self.model.config.image_size)
-        height, width = start.shape
+        height, width = frames.shape[-2:]
         device = frames.device
         session = Sam2VideoInferenceSession(pixels, height, width, device, device, device, dtype=pixels.dtype)
         place = session.obj_id_to_idx(1)
-        prompt = F.interpolate(start[None, None].to(pixels), pixels.shape[-2:], mode="nearest")
-        session.add_mask_inputs(place, 0, prompt)
+        prompt(session, place, pixels)
         session.obj_with_new_inputs = [1]
-        shown = start.to(pixels.dtype)
-        logits, presence = [PROMPT * (2 * shown - 1)], [pixels.new_tensor(PROMPT)]
+        logits, presence = [], []
         for index in range(len(frames)):
             out = Sam2VideoModel.forward.__wrapped__(self.model, inference_session=session, frame_idx=index)
-            if index:
-                scaled = F.interpolate(out.pred_masks, (height, width), mode="bilinear", align_corners=False)
-                logits.append(scaled[0, 0])
-                presence.append(out.object_score_logits.flatten()[0])
+            scaled = F.interpolate(out.pred_masks, (height, width), mode="bilinear", align_corners=False)
+            logits.append(scaled[0, 0])
+            presence.append(out.object_score_logits.flatten()[0])
         return torch.stack(logits), torch.stack(presence)

@@ -225,7 +225,7 @@ class Run:
         truths = self.held_out("validation")
 
         def validate(model: WanImageToVideoPipeline) -> dict:
-            films = self.film(model, f"{name}_validation", truths, seed)
+            films = self.film(model, truths, seed)
             return judge(truths, films, workers=1).table[VALIDATED].mean().to_dict()
 
         folder = self.oro_folder(tuned, name, seed, settings)
@@ -240,12 +240,14 @@ class Run:
         key = _key(replace(settings, looks=()), revision(tuned.transformer), cached, code)
         return self.folder / "models" / f"oro_{name}_seed{seed}_{key}"
 
-    def film(self, pipeline: WanImageToVideoPipeline, label: str, truths: list[Clip], seed: int) -> list[Clip]:
-        """A video by the pipeline for each true clip's first frame and caption, made once and kept."""
+    def film(self, pipeline: WanImageToVideoPipeline, truths: list[Clip], seed: int) -> list[Clip]:
+        """A video by the pipeline for each true clip, from its first frame and caption; made once for all notebooks."""
         weights = f"{revision(pipeline.transformer)}{revision(pipeline.vae)}"
-        protocol = Protocol(label, weights, self.preset.sampling_steps, **asdict(self.preset.video))
-        key = _key(asdict(protocol), [truth.name for truth in truths], [truth.info["scene"] for truth in truths])
-        return generate(pipeline, protocol, truths, seed, self.folder / "videos" / label / f"seed{seed}_{key}")
+        name = self.preset.base or "embedded"
+        protocol = Protocol(name, weights, self.preset.sampling_steps, **asdict(self.preset.video))
+        given = [(truth.name, truth.caption, hashlib.sha256(truth.frames[0].tobytes()).hexdigest()) for truth in truths]
+        folder = self.folder / "videos" / weights / f"seed{seed}_{_key(asdict(protocol), given)}"
+        return generate(pipeline, protocol, truths, seed, folder)
 
     def save_figure(self, figure, name: str):
         """Writes the figure as figures/<name>.png and returns it, so that the notebook shows it too."""

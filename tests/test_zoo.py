@@ -29,6 +29,7 @@ def small(name: str) -> dict:
     return {"height": height, "width": width, "frames": 2 * wants.stride + 1 if wants.stride > 1 else 5, "fps": 8}
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
 @pytest.mark.parametrize("name", ZOO)
 def test_every_entry_films_with_its_real_class(name, truths, tmp_path):
     if name.startswith("cosmos") and importlib.util.find_spec("torchvision") is None:

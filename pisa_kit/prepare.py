@@ -1,0 +1,145 @@
+"""PisaBench, or any clips, made ready: square, at one size, with masks; resumable, and nothing is lost in silence."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+from transformers import Sam2VideoModel
+
+from pisa_kit.annotations import dropped_index
+from pisa_kit.background_tracker import track_background
+from pisa_kit.clips import Clip, resample
+from pisa_kit.files import InputError, check_choice, read_json, write_json
+from pisa_kit.footage import to_square
+from pisa_kit.layouts import find_clips, read_clip, write_clip
+from pisa_kit.masks import Sam2
+
+TRACKERS = ("background", "sam2")
+SAM2 = "facebook/sam2.1-hiera-large"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How clips are prepared; written beside them.
+
+    Args:
+        size: side of the frames, pixels.
+        fps: frames per second; None keeps each clip's own.
+        frames: frames per clip at that rate; None keeps all.
+        crop: cut out the centred square instead of squeezing the frame as the benchmark does.
+        tracker: of clips without masks: "background", which needs no download, or "sam2", as the paper.
+        weights: of SAM 2: a name on the Hugging Face hub, or a folder.
+    """
+
+    size: int = 256
+    fps: float | None = None
+    frames: int | None = None
+    crop: bool = False
+    tracker: str = "background"
+    weights: str = SAM2
+
+    def __post_init__(self):
+        check_choice(self.tracker, TRACKERS, "tracker")
+
+
+def prepare(source, out, settings: Settings, device: str = "cpu") -> dict:
+    """Prepares every clip of a dataset in any layout; what is there already is kept.
+
+    Masks that come with a clip are used as they are. A real clip's dropped object is tracked from its annotated points.
+
+    Args:
+        source: folder or zip with clips in any of `layouts.LAYOUTS`, e.g. PisaBench's real.zip or sim.zip/unseen.
+        out: receives one npz per clip and manifest.json.
+        settings: see `Settings`.
+        device: of SAM 2.
+
+    Returns:
+        The manifest: "settings" and "clips": name to {"frames", "lost": frames without the object} or {"error"}.
+
+    Raises:
+        InputError: nothing to prepare, or a folder prepared with other settings.
+    """
+    out, locations = Path(out), find_clips(source)
+    manifest = out / "manifest.json"
+    wanted = {"source": Path(source).name} | asdict(settings)
+    found = read_json(manifest) if manifest.exists() else {"settings": wanted, "clips": {}}
+    if found["settings"] != wanted:
+        differs = ", ".join(sorted(key for key in wanted if found["settings"].get(key) != wanted[key]))
+        raise InputError(manifest, differs, "differ from the clips that are already there", "Choose another folder.")
+    tracker = None
+    for location in tqdm(locations, desc=f"preparing {out.name}", unit="clip"):
+        path = out / f"{location.name}.npz"
+        if path.exists() and "frames" in found["clips"].get(location.name, {}):
+            continue
+        try:
+            clip = _shaped(read_clip(location), settings)
+            if clip.masks is None and settings.tracker == "sam2" and tracker is None:
+                tracker = load_sam2(settings.weights, device)
+            clip = clip if clip.masks is not None else _tracked(clip, tracker)
+        except InputError as error:
+            found["clips"][location.name] = {"error": str(error)}
+        else:
+            write_clip(replace(clip, name=location.name), path)
+            lost = (~clip.dropped.any((1, 2))).nonzero()[0].tolist()
+            found["clips"][location.name] = {"frames": len(clip), "lost": lost}
+        write_json(manifest, found)
+    return found
+
+
+def lines(manifest: dict) -> list[str]:
+    """Text for a terminal: `prepared n of N`, clips in which the object is lost, and what failed, by name."""
+    clips = manifest["clips"]
+    done = {name: entry for name, entry in clips.items() if "frames" in entry}
+    text = [f"prepared {len(done)} of {len(clips)}"]
+    text += [
+        f"lost in {len(one['lost'])} of {one['frames']} frames: {name}" for name, one in done.items() if one["lost"]
+    ]
+    return text + [f"failed: {name}: {entry['error']}" for name, entry in clips.items() if "error" in entry]
+
+
+def read_prepared(folder) -> list[Clip]:
+    """The clips that `prepare` wrote, in the order of their names.
+
+    Raises:
+        InputError: not such a folder, or no clip in it.
+    """
+    folder = Path(folder)
+    names = sorted(name for name, entry in read_json(folder / "manifest.json")["clips"].items() if "frames" in entry)
+    if not names:
+        raise InputError(folder, "clips", "none could be prepared", "See the errors in manifest.json.")
+    return [read_clip(folder / f"{name}.npz") for name in names]
+
+
+def load_sam2(weights: str, device: str = "cpu") -> Sam2:
+    """SAM 2 from the hub, its cache or a folder.
+
+    Raises:
+        InputError: the weights cannot be loaded.
+    """
+    try:
+        return Sam2(Sam2VideoModel.from_pretrained(weights, use_safetensors=True).to(device))
+    except (OSError, ValueError) as error:
+        remedy = "Download it first: pisa download sam2; or choose the tracker 'background'."
+        raise InputError(
+            weights, "weights", f"cannot be loaded ({str(error).splitlines()[0][:200]})", remedy
+        ) from error
+
+
+def _shaped(clip: Clip, settings: Settings) -> Clip:
+    square = to_square(clip, settings.size, settings.crop)
+    if settings.fps is None and settings.frames is None:
+        return square
+    return resample(square, settings.fps or square.fps, settings.frames)
+
+
+def _tracked(clip: Clip, tracker: Sam2 | None) -> Clip:
+    """The clip with the mask of its dropped object, which its annotated points name."""
+    if "points" not in clip.info:
+        remedy = "Give masks, or a clip_info.json with points."
+        raise InputError(clip.name, "points", "are missing, and so are masks", remedy)
+    points = clip.info["points"][dropped_index(clip.info["points"])]
+    if tracker is not None:
+        return replace(clip, masks=tracker.follow(clip.frames, points).masks[:, None])
+    place = tuple(np.mean(points["positive"], 0).tolist())
+    return replace(clip, masks=track_background(clip.frames, place).masks[:, None])

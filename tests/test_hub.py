@@ -1,0 +1,93 @@
+"""Downloads without a network: what is asked for, resumed, checked and refused, with the hub's own error classes."""
+
+import hashlib
+import shutil
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+from pisa_kit import hub
+from pisa_kit.files import InputError
+
+CONTENT = {"pisabench/real.zip": b"real", "pisabench/sim.zip": b"sim", "training_data/psft.zip": b"drops"}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A hub that serves CONTENT; `asked` lists the downloads."""
+    server = SimpleNamespace(asked=[], content=dict(CONTENT), size=None, fail=None)
+
+    def tree(self, repository, repo_type, recursive):
+        if server.fail:
+            raise server.fail
+        for path, data in CONTENT.items():
+            lfs = SimpleNamespace(sha256=hashlib.sha256(data).hexdigest())
+            yield SimpleNamespace(path=path, size=server.size or len(data), lfs=lfs)
+
+    def fetch(repository, path, repo_type, local_dir):
+        server.asked.append(path)
+        target = local_dir / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(server.content[path])
+
+    monkeypatch.setattr(hub.HfApi, "list_repo_tree", tree)
+    monkeypatch.setattr(hub, "hf_hub_download", fetch)
+    return server
+
+
+def test_only_what_is_named_is_fetched_and_only_once(server, tmp_path):
+    paths = hub.download("bench", tmp_path)
+    assert [path.read_bytes() for path in paths] == [b"real", b"sim"]
+    assert hub.download("bench", tmp_path) == paths
+    assert server.asked == ["pisabench/real.zip", "pisabench/sim.zip"]
+
+
+def test_a_wrong_checksum_removes_the_file(server, tmp_path):
+    server.content["pisabench/sim.zip"] = b"SIM"
+    with pytest.raises(InputError, match=r"sim.zip: checksum: is not the hub's"):
+        hub.download("bench", tmp_path)
+    assert (tmp_path / "pisabench/real.zip").exists() and not (tmp_path / "pisabench/sim.zip").exists()
+    server.content = dict(CONTENT)
+    hub.download("bench", tmp_path)
+    assert server.asked.count("pisabench/real.zip") == 1, "what was whole is kept"
+
+
+def test_too_little_space_is_said_before_anything_is_fetched(server, tmp_path):
+    server.size = 2 * shutil.disk_usage(tmp_path).free
+    with pytest.raises(InputError, match="space: has .* GB left"):
+        hub.download("bench", tmp_path)
+    assert server.asked == []
+
+
+def answer(status: int) -> httpx.Response:
+    return httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co"))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (GatedRepoError("gated", response=answer(403)), "Accept the licence"),
+        (RepositoryNotFoundError("none", response=answer(404)), "does not exist or is private"),
+        (httpx.ConnectError("no route"), "by hand from https://huggingface.co/datasets/nyu-visionx/pisa-experiments"),
+        (OSError(28, "No space left on device"), "ran out"),
+    ],
+)
+def test_what_goes_wrong_has_a_remedy(server, tmp_path, error, said):
+    server.fail = error
+    with pytest.raises(InputError, match=said):
+        hub.download("bench", tmp_path)
+
+
+def test_an_unknown_name_suggests_the_nearest(tmp_path):
+    with pytest.raises(InputError, match="'ltx-video'"):
+        hub.download("ltx-vidoe", tmp_path)
+
+
+def test_pickled_weights_of_models_are_left_out(server, tmp_path, monkeypatch):
+    monkeypatch.setitem(CONTENT, "model.bin", b"pickle")
+    monkeypatch.setitem(CONTENT, "model.safetensors", b"weights")
+    server.content = dict(CONTENT)
+    names = [path.name for path in hub.download("sam2", tmp_path)]
+    assert "model.safetensors" in names and "model.bin" not in names
