@@ -155,12 +155,17 @@ def describe(masks: np.ndarray, fps: float, truth: Clip) -> dict[str, float]:
     Args:
         masks: (T, H, W) bool, the dropped object in the prediction.
         fps: of the prediction.
-        truth: the simulated clip it predicts; gives the camera, the distance and the drop.
+        truth: the clip it predicts; a simulated one gives the camera, the distance and the drop. Of any other (a real
+            clip) `g_eff` is NaN, and the true fall time is measured from its masks.
     """
     if masks.shape[1:] != truth.frames.shape[1:3]:
         problem = f"has {masks.shape[2]}x{masks.shape[1]} px, the truth {truth.frames.shape[2]}x{truth.frames.shape[1]}"
         raise InputError(truth.name, "masks", problem, "Resize the prediction to the truth's size.")
     y = track(masks)[:, 1]
+    if truth.camera is None or truth.poses is None or truth.contacts is None:
+        landed, true = fall_time(y, fps), fall_time(track(truth.dropped)[:, 1], truth.fps)
+        measured = {"g_eff": float("nan"), "fall_time": landed, "fall_time_error": landed - true}
+        return measured | {"bounce": bounce(y, fps)}
     drop = drop_pixels(truth)
     drop = drop if np.isfinite(drop) else None
     landed = fall_time(y, fps, drop)

@@ -1,5 +1,7 @@
 """Fall time, effective gravity and bounce against closed forms."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -103,3 +105,12 @@ def test_lost_frames_anywhere_give_a_number_or_nan_but_no_crash(lost, drop):
     y[lost] = np.nan
     for measured in (kinematics.fall_time(y, 16, drop), kinematics.bounce(y, 16, drop)):
         assert np.isnan(measured) or 0 <= measured <= 1
+
+
+def test_a_clip_without_geometry_is_described_by_its_own_fall():
+    clip = simulate(sample(1), 64, 17, 16)
+    real = replace(clip, camera=None, poses=None, contacts=None)
+    found = kinematics.describe(clip.dropped, clip.fps, real)
+    assert np.isnan(found["g_eff"]) and found["fall_time_error"] == 0
+    assert found["fall_time"] == pytest.approx(clip.contacts[0], abs=0.03)
+    assert found["bounce"] == pytest.approx(kinematics.describe(clip.dropped, clip.fps, clip)["bounce"], abs=0.1)

@@ -10,12 +10,12 @@ from test_adapters import small_sam2
 
 from pisa_kit import prepare as module
 from pisa_kit.embedded import load
-from pisa_kit.evaluate import evaluate
 from pisa_kit.files import DATA, InputError
 from pisa_kit.footage import import_video
 from pisa_kit.generators import Protocol, generate
+from pisa_kit.judge import judge
 from pisa_kit.layouts import write_clip
-from pisa_kit.masks import Sam2, track_clips
+from pisa_kit.masks import Sam2
 from pisa_kit.prepare import Settings, lines, prepare, read_prepared
 from pisa_kit.scenes import sample
 from pisa_kit.simulate import simulate
@@ -60,8 +60,9 @@ def test_from_archive_to_scores(name, request, tmp_path):
         assert truth.frames.shape == (17, 64, 64, 3) and truth.fps == 16 and truth.dropped[0].any() and truth.caption
     named = [replace(truth, name=truth.name.replace("/", "_")) for truth in truths]
     films = generate(load(), Protocol("embedded", steps=1), named, 0, tmp_path / "films")
-    report = evaluate(named, track_clips(films, named, 1, "judge"))
-    assert report.scored == report.total == len(truths) and np.isfinite(report.table["fixed_l2"]).all()
+    verdict = judge(named, films, workers=1)
+    assert len(verdict.table) == len(truths) and not verdict.failures
+    assert np.isfinite(verdict.table[["fixed_l2", "background_psnr"]]).all(axis=None)
 
 
 def test_true_masks_are_used_as_they_are(sim, tmp_path):
