@@ -84,7 +84,7 @@ def fall_times(times: dict[str, np.ndarray], ambiguity: Ambiguity, title: str = 
     Args:
         times: method to measured fall times (N,), seconds, NaN where none could be measured.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.2))
     low, high = ambiguity.times
     shown = np.linspace(low - 0.1, high + 0.1, 400)
     left.fill_between(shown, ambiguity.density(shown), color="0.85", label="analytic")
@@ -100,7 +100,7 @@ def fall_times(times: dict[str, np.ndarray], ambiguity: Ambiguity, title: str = 
         )
     left.set(xlabel="Fall time [s]", ylabel="Density [1/s]", title=title)
     right.set(xlabel="Fall time [s]", ylabel="Cumulative share")
-    right.legend(frameon=False, fontsize="small")
+    right.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
