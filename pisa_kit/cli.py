@@ -153,6 +153,64 @@ def prepare(
 
 
 @app.command()
+def generate(
+    model: Annotated[str, typer.Argument(help="embedded, or a model of the zoo, e.g. ltx-video.")],
+    data: Annotated[Path, typer.Argument(help="Clips made ready by `pisa prepare`.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the videos; an interrupted call continues.")],
+    path: Annotated[
+        Path | None, typer.Option(help="Weights in diffusers' format. Default: what ships, or the hub.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps. Default: the model's own.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    offload: Annotated[bool, typer.Option(help="Keep only the part that works on the GPU.")] = False,
+):
+    """Film every clip from its first frame and caption with an image-to-video model; at its size, length and rate."""
+    from pisa_kit.embedded import BASE, load
+    from pisa_kit.generators import Protocol
+    from pisa_kit.generators import generate as film
+    from pisa_kit.prepare import read_prepared
+    from pisa_kit.zoo import open_model
+
+    truths = read_prepared(data)
+    shape = {"size": truths[0].frames.shape[1], "frames": len(truths[0]), "fps": truths[0].fps}
+    if model == "embedded":
+        film(load(path or BASE), Protocol(model, steps=steps or 5, **shape), truths, seed, out)
+    else:
+        opened = open_model(model, path, device, offload)
+        protocol = Protocol(model, "", steps or opened.wants.steps, opened.wants.guidance or 1.0, **shape)
+        film(opened, protocol, truths, seed, out, batch=1)
+    typer.echo(f"{len(truths)} videos in {out}")
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Clips made ready by `pisa prepare`.")],
+    videos: Annotated[Path, typer.Argument(help="One mp4, gif, npz or frame folder per clip, named like it.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Scores, a row per clip.")] = Path("scores.csv"),
+    tracker: Annotated[str, typer.Option(help="background (any size), or judge (64-pixel videos).")] = "background",
+    allow_failures: Annotated[bool, typer.Option(help="Exit with 0 although clips lack or failed.")] = False,
+):
+    """Track the dropped object in finished videos and score them: `scored n of N`, with every missing clip by name."""
+    from pisa_kit.evaluate import Report
+    from pisa_kit.files import atomic_path
+    from pisa_kit.generators import read_videos
+    from pisa_kit.judge import judge
+    from pisa_kit.prepare import read_prepared
+
+    truths = read_prepared(data)
+    films, missing = read_videos(videos, truths)
+    present = [truth for truth in truths if truth.name not in missing]
+    verdict = judge(present, films, tracker=tracker)
+    report = Report(verdict.table, verdict.failures + [(name, "has no video") for name in missing])
+    with atomic_path(out) as temporary:
+        verdict.table.to_csv(temporary, index=False)
+    typer.echo("\n".join(report.lines()))
+    if report.failures and not (allow_failures and report.scored):
+        raise typer.Exit(1)
+
+
+@app.command()
 def pretrain(
     stage: Annotated[
         str, typer.Argument(help="autoencoder, transformer, judge or reward (mask trackers), flow or depth.")

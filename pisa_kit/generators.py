@@ -9,9 +9,10 @@ import torch
 from diffusers import WanImageToVideoPipeline
 from tqdm.auto import tqdm
 
-from pisa_kit.clips import Clip
+from pisa_kit.clips import Clip, resample
 from pisa_kit.conditioning import condition, to_frames, to_video
 from pisa_kit.files import InputError, read_json, write_json
+from pisa_kit.footage import to_square
 from pisa_kit.layouts import find_clips, read_clip, write_clip
 from pisa_kit.sampling import noise_like, sample
 from pisa_kit.zoo import StockModel
@@ -124,14 +125,26 @@ def check_frames(pipeline: WanImageToVideoPipeline, protocol: Protocol):
 
 
 def read_videos(folder, truths: list[Clip]) -> tuple[list[Clip], list[str]]:
-    """Finished videos from anywhere (mp4, gif, frame folders), matched to the true clips by name.
+    """Finished videos from anywhere (mp4, gif, npz, frame folders), matched to the true clips by name.
+
+    They are brought to the true clip's size and, frame by nearest frame, to its frame rate; none becomes longer.
 
     Args:
-        folder: holds one video per clip, named like it: `00000.mp4`, `00000.gif`, or a folder `00000`.
+        folder: holds one video per clip, named like it: `00000.mp4`, `seen/00.gif`, or a folder `00000`.
 
     Returns:
         The videos found, in the order of `truths`, and the names of the clips that have none.
     """
     found = {location.name: location for location in find_clips(folder)}
     missing = [truth.name for truth in truths if truth.name not in found]
-    return [read_clip(found[truth.name]) for truth in truths if truth.name in found], missing
+    return [_matched(read_clip(found[truth.name]), truth) for truth in truths if truth.name in found], missing
+
+
+def _matched(film: Clip, truth: Clip) -> Clip:
+    bare = to_square(
+        Clip(film.frames, film.fps, film.masks, caption=film.caption, name=truth.name), truth.frames.shape[1]
+    )
+    if bare.fps == truth.fps:
+        return bare.select(np.arange(min(len(bare), len(truth))), bare.fps)
+    covered = int((len(bare) - 1) / bare.fps * truth.fps + 1e-9) + 1
+    return resample(bare, truth.fps, min(covered, len(truth)))

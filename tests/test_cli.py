@@ -56,6 +56,22 @@ def test_simulate_writes_a_benchmark_layout(tmp_path):
     assert read_masks(tmp_path / "data" / "00001" / "mask.npz").shape[0] == 5
 
 
+def test_from_benchmark_to_scores_by_commands_alone(tmp_path):
+    settings = ("--count", 2, "--layout", "sim", "--workers", 1)
+    assert pisa("simulate", "raw", *settings, folder=tmp_path).returncode == 0
+    ready = pisa("prepare", "raw", "clips", "--size", 64, folder=tmp_path)
+    assert ready.returncode == 0 and "prepared 2 of 2" in ready.stdout, ready.stderr
+    filmed = pisa("generate", "embedded", "clips", "videos", "--steps", 1, folder=tmp_path)
+    assert filmed.returncode == 0 and "2 videos in videos" in filmed.stdout, filmed.stderr
+    scored = pisa("evaluate", "clips", "videos", "--tracker", "judge", folder=tmp_path)
+    assert scored.returncode == 0 and "scored 2 of 2" in scored.stdout, scored.stderr
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 3
+    (tmp_path / "videos" / "00001.npz").unlink()
+    lacking = pisa("evaluate", "clips", "videos", folder=tmp_path)
+    assert lacking.returncode == 1 and "scored 1 of 2" in lacking.stdout
+    assert "failed: 00001: has no video" in lacking.stdout
+
+
 def test_import_turns_the_phone_video_into_a_real_clip(tmp_path):
     settings = (
         "--fps",
