@@ -153,6 +153,9 @@ REWARDS = {
 }
 
 
+STOP_ON = {"flow": "l2", "depth": "l2"}  # what the paper says they improve; the others stop on `Tuning.stop_on`
+
+
 @dataclass(frozen=True)
 class Preset:
     """Every number that shapes a run.
@@ -203,6 +206,7 @@ class Preset:
     oro: Tuning = Tuning(
         Training(steps=96, batch=4, learning_rate=3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
         weights=REWARDS["seg"],
+        gradient_steps=5,
         looks=(32, 64, 96),
     )
     oro_clips: int = 256
@@ -224,7 +228,8 @@ class Preset:
 
     def tuning(self, name: str) -> Tuning:
         """The settings of one of the runs in `rewards`."""
-        return replace(self.oro, weights=self.rewards[check_choice(name, self.rewards, "reward")])
+        weights = self.rewards[check_choice(name, self.rewards, "reward")]
+        return replace(self.oro, weights=weights, stop_on=STOP_ON.get(name, self.oro.stop_on))
 
 
 PRESETS = {
