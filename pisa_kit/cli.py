@@ -162,20 +162,30 @@ def generate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Sampling steps. Default: the model's own.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    offload: Annotated[bool, typer.Option(help="Keep only the part that works on the GPU.")] = False,
+    device: Annotated[str, typer.Option(help="Of a zoo model: cpu, cuda or cuda:1.")] = "cpu",
+    offload: Annotated[bool, typer.Option(help="Of a zoo model: keep only the part that works on the GPU.")] = False,
 ):
     """Film every clip from its first frame and caption with an image-to-video model; at its size, length and rate."""
     from pisa_kit.embedded import BASE, load
-    from pisa_kit.generators import Protocol
+    from pisa_kit.files import check_choice
+    from pisa_kit.generators import Protocol, revision
     from pisa_kit.generators import generate as film
     from pisa_kit.prepare import read_prepared
-    from pisa_kit.zoo import open_model
+    from pisa_kit.zoo import ZOO, open_model
 
+    check_choice(model, ("embedded", *ZOO), "model")
     truths = read_prepared(data)
-    shape = {"size": truths[0].frames.shape[1], "frames": len(truths[0]), "fps": truths[0].fps}
+    shapes = {(truth.frames.shape[1], len(truth), truth.fps) for truth in truths}
+    if len(shapes) > 1:
+        problem = f"differ from clip to clip in size, frames or fps ({len(shapes)} kinds)"
+        raise InputError(data, "clips", problem, "Prepare them with --frames and --fps.")
+    if steps is not None and steps < 1:
+        raise InputError("arguments", "steps", f"is {steps}", "Give at least 1.")
+    shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True))
     if model == "embedded":
-        film(load(path or BASE), Protocol(model, steps=steps or 5, **shape), truths, seed, out)
+        pipeline = load(path or BASE)
+        weights = revision(pipeline.transformer) + revision(pipeline.vae)
+        film(pipeline, Protocol(model, weights, steps or 5, **shape), truths, seed, out)
     else:
         opened = open_model(model, path, device, offload)
         protocol = Protocol(model, "", steps or opened.wants.steps, opened.wants.guidance or 1.0, **shape)
@@ -188,6 +198,7 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Clips made ready by `pisa prepare`.")],
     videos: Annotated[Path, typer.Argument(help="One mp4, gif, npz or frame folder per clip, named like it.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Scores, a row per clip.")] = Path("scores.csv"),
+    fps: Annotated[float | None, typer.Option(help="Overrides the videos' own rate; frame folders need it.")] = None,
     tracker: Annotated[str, typer.Option(help="background (any size), or judge (64-pixel videos).")] = "background",
     allow_failures: Annotated[bool, typer.Option(help="Exit with 0 although clips lack or failed.")] = False,
 ):
@@ -199,10 +210,10 @@ def evaluate(
     from pisa_kit.prepare import read_prepared
 
     truths = read_prepared(data)
-    films, missing = read_videos(videos, truths)
-    present = [truth for truth in truths if truth.name not in missing]
-    verdict = judge(present, films, tracker=tracker)
-    report = Report(verdict.table, verdict.failures + [(name, "has no video") for name in missing])
+    films, failures = read_videos(videos, truths, fps)
+    lacking = {name for name, _ in failures}
+    verdict = judge([truth for truth in truths if truth.name not in lacking], films, tracker=tracker)
+    report = Report(verdict.table, verdict.failures + failures)
     with atomic_path(out) as temporary:
         verdict.table.to_csv(temporary, index=False)
     typer.echo("\n".join(report.lines()))

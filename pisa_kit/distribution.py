@@ -18,6 +18,7 @@ from pisa_kit.scene_model import build
 from pisa_kit.scenes import Scene, sample
 from pisa_kit.simulate import run_physics
 
+TRIES = 500  # draws of an ambiguous scene
 LEAST_OFFSET = 4.0  # pixels of a 64-pixel picture between object and horizon in a picture worth asking about
 CENTRAL = 0.9  # share of the analytic distribution between the ends that `Alignment.coverage` counts in
 
@@ -177,9 +178,12 @@ def ambiguous_scene(seed: int, ranges: Ranges, prior: stats.rv_continuous, least
         seed: any integer >= 0.
         ranges: what the picture is drawn from.
         least: pixels of a 64-pixel picture the object's bottom must be away from the horizon, where all fall alike.
+
+    Raises:
+        InputError: no such scene.
     """
     rng = np.random.default_rng([seed, 7])
-    while True:
+    for _ in range(TRIES):
         scene = sample(int(rng.integers(2**31)), ranges)
         try:
             clear = abs(ambiguity_of(scene, 64, prior).offset) >= least
@@ -188,12 +192,15 @@ def ambiguous_scene(seed: int, ranges: Ranges, prior: stats.rv_continuous, least
         if clear:
             world = at_distance(scene, float(prior.rvs(random_state=rng)))
             return replace(world, seed=seed)
+    near, far = prior.support()
+    problem = f"put no object {least:g} pixels from the horizon and above the floor between {near:g} and {far:g} m"
+    raise InputError("ranges", "height, distance", problem, "Use a narrower prior, or a smaller distance in pixels.")
 
 
 def simulated_fall_times(scene: Scene, prior: stats.rv_continuous, count: int, seed: int = 0) -> np.ndarray:
     """First contacts (count,), seconds, of drops in worlds behind the scene's picture; nothing is drawn."""
-    frames, fps = 21, 16
-    times = []
+    fps, times = 16, []
+    frames = int(1.2 * ambiguity_of(scene, 64, prior).times[1] * fps) + 2
     for distance in prior.rvs(count, random_state=seed):
         world = at_distance(scene, float(distance))
         times.append(run_physics(build(world, 16), world, frames, fps)["contacts"][0])

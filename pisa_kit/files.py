@@ -29,6 +29,11 @@ class InputError(ValueError):
         return type(self), (self.file, self.field, self.problem, self.remedy)
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, short: the first line of its text, or its kind if it has none."""
+    return next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
+
+
 def check_choice(name: str, choices, label: str) -> str:
     """Returns `name` if it is one of `choices`.
 

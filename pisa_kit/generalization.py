@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from pisa_kit.clips import Clip
-from pisa_kit.evaluate import RESAMPLES, evaluate
+from pisa_kit.evaluate import RESAMPLES, Report, evaluate
 from pisa_kit.files import InputError
-from pisa_kit.kinematics import drop_pixels, fall_time, track
+from pisa_kit.kinematics import fall_time, track
 from pisa_kit.presets import Ranges
 from pisa_kit.scenes import Scene, sample
 
@@ -60,8 +60,8 @@ def place(truth: Clip) -> dict[str, float]:
     return {"distance": scene.distance, "height": scene.height, "size": scene.dropped.size}
 
 
-def up_to_contact(truths: list[Clip], films: list[Clip]) -> pd.DataFrame:
-    """`evaluate.evaluate`'s table of the frames before the object touches anything in the truth: fall without bounce.
+def up_to_contact(truths: list[Clip], films: list[Clip]) -> Report:
+    """`evaluate.evaluate`'s report on the frames before the object touches anything in the truth: fall without bounce.
 
     Args:
         truths: simulated clips; one without contact counts whole.
@@ -72,7 +72,7 @@ def up_to_contact(truths: list[Clip], films: list[Clip]) -> pd.DataFrame:
         [clip.select(np.arange(max(end, 2)), clip.fps) for clip, end in zip(clips, ends, strict=True)]
         for clips in (truths, films)
     ]
-    return evaluate(*short).table
+    return evaluate(*short)
 
 
 # --- two objects -----------------------------------------------------------------------------------------------
@@ -129,6 +129,8 @@ def focus(truth: Clip, index: int) -> Clip:
 def ratio_of_heights(truths: list[Clip], tracked: list[list[Clip]]) -> pd.DataFrame:
     """The two-object test: (t1 / t2)^2 over h1 / h2, which is 1 under any constant gravity, scale and frame rate.
 
+    Fall times are seen in the videos, without knowing where the floor is: what falls on through it has none.
+
     Args:
         truths: simulated clips of two falling objects.
         tracked: for object 0 and 1, the films with that object's mask, in the order of `truths`.
@@ -141,10 +143,7 @@ def ratio_of_heights(truths: list[Clip], tracked: list[list[Clip]]) -> pd.DataFr
     for number, truth in enumerate(truths):
         views = [focus(truth, index) for index in (0, 1)]
         heights = [place(view)["height"] for view in views]
-        times = [
-            fall_time(track(films[number].dropped)[:, 1], truth.fps, drop_pixels(view))
-            for view, films in zip(views, tracked, strict=True)
-        ]
+        times = [fall_time(track(films[number].dropped)[:, 1], truth.fps) for films in tracked]
         row = {"height_ratio": heights[0] / heights[1], "time_ratio": (times[0] / times[1]) ** 2}
         rows.append({"name": truth.name} | row | {"ratio": row["time_ratio"] / row["height_ratio"]})
     return pd.DataFrame(rows)
@@ -165,21 +164,21 @@ def slopes(table: pd.DataFrame, of: str, by: tuple[str, ...], seed: int = 0) -> 
         by: the columns that explain it.
 
     Returns:
-        A row per column of `by`: `by`, `slope`, `low`, `high`, `n`.
-
-    Raises:
-        InputError: fewer clips with all values than twice the number of unknowns.
+        A row per column of `by`: `by`, `slope`, `low`, `high`, `n`, and `effect`: the change of `of` between a standard
+        deviation below and one above the mean of that column. NaN with fewer clips than twice the number of unknowns.
     """
     values = table[[of, *by]].dropna().to_numpy(float)
     if len(values) < 2 * (len(by) + 1):
-        problem = f"has {len(values)} clips with {of}, {', '.join(by)}"
-        raise InputError("slopes", "table", problem, "Use more clips, or look at why these lack values.")
+        return pd.DataFrame(
+            {"by": by, "slope": np.nan, "low": np.nan, "high": np.nan, "n": len(values), "effect": np.nan}
+        )
     design = np.column_stack([np.ones(len(values)), values[:, 1:]])
     solve = lambda rows: np.linalg.lstsq(design[rows], values[rows, 0], rcond=None)[0][1:]  # noqa: E731
     draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile([solve(rows) for rows in draws], [2.5, 97.5], axis=0)
-    found = {"by": by, "slope": solve(slice(None)), "low": low, "high": high, "n": len(values)}
-    return pd.DataFrame(found)
+    slope = solve(slice(None))
+    found = {"by": by, "slope": slope, "low": low, "high": high, "n": len(values)}
+    return pd.DataFrame(found | {"effect": 2 * slope * values[:, 1:].std(0)})
 
 
 def median_interval(values: np.ndarray, seed: int = 0) -> dict:
@@ -195,6 +194,8 @@ def median_interval(values: np.ndarray, seed: int = 0) -> dict:
 def outside_over_inside(outside: np.ndarray, inside: np.ndarray, seed: int = 0) -> dict:
     """`ratio` of the means of two groups of clips, `low`, `high` (95 % percentile bootstrap) and `n` of all clips."""
     outside, inside = (values[np.isfinite(values)] for values in (outside, inside))
+    if not (len(outside) and len(inside)):
+        return {"ratio": np.nan, "low": np.nan, "high": np.nan, "n": len(outside) + len(inside)}
     rng = np.random.default_rng(seed)
     drawn = [rng.choice(values, (RESAMPLES, len(values))).mean(1) for values in (outside, inside)]
     low, high = np.percentile(drawn[0] / drawn[1], [2.5, 97.5])

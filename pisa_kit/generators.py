@@ -84,10 +84,21 @@ def generate(
         videos = _sample_group(pipeline, protocol, [truths[index] for index in group], [seed, *group])
         for index, video in zip(group, videos, strict=True):
             truth = truths[index]
-            clip = Clip(video, protocol.fps, caption=truth.caption, name=truth.name, info={"protocol": wanted})
+            info = {"protocol": wanted, "given": fingerprint(truth)}
+            clip = Clip(video, protocol.fps, caption=truth.caption, name=truth.name, info=info)
             write_clip(clip, paths[index])
         bar.update(len(group))
-    return [read_clip(path) for path in paths]
+    films = [read_clip(path) for path in paths]
+    for truth, film, path in zip(truths, films, paths, strict=True):
+        if film.info.get("given", fingerprint(truth)) != fingerprint(truth):
+            problem = "are not those this video was made from"
+            raise InputError(path, "first frame, caption", problem, "Choose another folder, or delete the video.")
+    return films
+
+
+def fingerprint(truth: Clip) -> str:
+    """Changes with what a video is made from: the clip's name, caption and first frame."""
+    return hashlib.sha256(f"{truth.name}\n{truth.caption}\n".encode() + truth.frames[0].tobytes()).hexdigest()[:16]
 
 
 def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[int]) -> np.ndarray:
@@ -124,7 +135,7 @@ def check_frames(pipeline: WanImageToVideoPipeline, protocol: Protocol):
         raise InputError(protocol.model, "size", problem, f"Use {max(protocol.size // side, 1) * side}.")
 
 
-def read_videos(folder, truths: list[Clip]) -> tuple[list[Clip], list[str]]:
+def read_videos(folder, truths: list[Clip], fps: float | None = None) -> tuple[list[Clip], list[tuple[str, str]]]:
     """Finished videos from anywhere (mp4, gif, npz, frame folders), matched to the true clips by name.
 
     They are brought to the true clip's size and, frame by nearest frame, to its frame rate; none becomes longer.
@@ -132,12 +143,21 @@ def read_videos(folder, truths: list[Clip]) -> tuple[list[Clip], list[str]]:
     Args:
         folder: holds one video per clip, named like it: `00000.mp4`, `seen/00.gif`, or a folder `00000`.
 
+        fps: overrides the videos' own rate; frame folders have none.
+
     Returns:
-        The videos found, in the order of `truths`, and the names of the clips that have none.
+        The videos found, in the order of `truths`, and (name, reason) of those that are missing or unreadable.
     """
-    found = {location.name: location for location in find_clips(folder)}
-    missing = [truth.name for truth in truths if truth.name not in found]
-    return [_matched(read_clip(found[truth.name]), truth) for truth in truths if truth.name in found], missing
+    located, films, failures = {one.name: one for one in find_clips(folder)}, [], []
+    for truth in truths:
+        if truth.name not in located:
+            failures.append((truth.name, "has no video"))
+            continue
+        try:
+            films.append(_matched(read_clip(located[truth.name], fps), truth))
+        except InputError as error:
+            failures.append((truth.name, str(error)))
+    return films, failures
 
 
 def _matched(film: Clip, truth: Clip) -> Clip:

@@ -8,12 +8,12 @@ from pathlib import Path
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from pisa_kit.files import InputError, check_choice
+from pisa_kit.files import InputError, check_choice, first_line
 from pisa_kit.prepare import SAM2
 from pisa_kit.zoo import ZOO
 
 PISA = "nyu-visionx/pisa-experiments"
-NOT_WANTED = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx")  # of models: pickles, and second copies
+NOT_WANTED = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx")  # of models: pickles
 SPARE = 1.05  # disk space to ask for, over what the files need
 
 
@@ -43,11 +43,11 @@ SOURCES = {
 
 
 def download(name: str, folder) -> list[Path]:
-    """Fetches the files that are not there yet into folder/<their path>; a call after an interruption continues.
+    """Fetches the files that are not there yet; a call after an interruption continues.
 
     Args:
         name: in `SOURCES`.
-        folder: where they go.
+        folder: they go to folder/<name>, those of the PISA dataset to folder/<their path>.
 
     Returns:
         The paths of all files.
@@ -57,6 +57,8 @@ def download(name: str, folder) -> list[Path]:
             checksum is not the hub's (it is removed).
     """
     source, folder = SOURCES[check_choice(name, SOURCES, "name")], Path(folder)
+    if source.kind == "model":
+        folder = folder / name
     wanted = _files(source, folder)
     missing = sum(one.size or 0 for one in wanted if not (folder / one.path).exists())
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,17 +85,26 @@ def _files(source: Source, folder: Path) -> list:
     return files
 
 
+def _loaded(path: str, paths: set[str]) -> bool:
+    """Does diffusers or transformers load the file? Not pickles, fp16 copies, nor one file for a whole pipeline."""
+    single = path.endswith(".safetensors") and "/" not in path and "model_index.json" in paths
+    return not (path.endswith(NOT_WANTED) or ".fp16." in path or single)
+
+
 def _fetch(source: Source, one, folder: Path) -> Path:
     path = folder / one.path
     if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(source.repository, one.path, "leads out of the folder", "Do not use this repository.")
-    if not path.exists():
+    fetched = not path.exists()
+    if fetched:
         try:
             hf_hub_download(source.repository, one.path, repo_type=source.kind, local_dir=folder)
         except Exception as error:
             raise _unreachable(source, folder, error) from error
     expected = one.lfs.sha256 if getattr(one, "lfs", None) else None
     if expected and not _verified(path, expected):
+        if not fetched:
+            raise InputError(path, "checksum", "is not the hub's", "Delete the file, or choose another folder.")
         path.unlink()
         raise InputError(path, "checksum", "is not the hub's, the file was removed", "Call the command again.")
     return path
@@ -122,6 +133,6 @@ def _unreachable(source: Source, folder: Path, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.errno == 28:
         return InputError(folder, "space", "ran out; what is whole is kept", "Free some, and call the command again.")
     offline = isinstance(error, (LocalEntryNotFoundError, HfHubHTTPError, OSError))
-    reason = "cannot be reached" if offline else f"failed ({type(error).__name__}: {str(error).splitlines()[0][:150]})"
+    reason = "cannot be reached" if offline else f"failed ({first_line(error)})"
     manual = f"Connect and try again, or get the files by hand from {page} and put them below {folder}."
     return InputError(source.repository, "download", reason, manual)

@@ -49,7 +49,8 @@ def judge(truths: list[Clip], films: list[Clip], workers: int = 2, tracker: str 
         | {"background_psnr": background_psnr(truth, film.frames, film.dropped)}
         for truth, film in zip(truths, films, strict=True)
     ]
-    return Judgement(report.table.merge(pd.DataFrame(rows), on="name"), films, report.failures)
+    table = report.table.merge(pd.DataFrame(rows), on="name") if rows else report.table
+    return Judgement(table, films, report.failures)
 
 
 STILL = 3  # pixels by which an object that stays may move

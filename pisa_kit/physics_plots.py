@@ -3,7 +3,6 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -38,8 +37,8 @@ def cell_maps(
         places = np.digitize(rows["height"], heights) - 1, np.digitize(rows["distance"], distances) - 1
         for (row, column), group in rows.groupby(list(places)):
             maps[method][row, column] = group[value].mean()
-    every = np.concatenate([found[np.isfinite(found)] for found in maps.values()])
-    norm = CenteredNorm(0, max(np.abs(every).max(), 1e-6)) if signed else Normalize(0, every.max())
+    every = np.concatenate([[0.0], *(found[np.isfinite(found)] for found in maps.values())])
+    norm = CenteredNorm(0, max(np.abs(every).max(), 1e-6)) if signed else Normalize(0, max(every.max(), 1e-6))
     figure, axes = plt.subplots(1, len(methods), figsize=(2.9 * len(methods), 2.9), squeeze=False, sharey=True)
     for axis, (method, found) in zip(axes[0], maps.items(), strict=True):
         drawn = axis.pcolormesh(distances, heights, found, norm=norm, cmap="RdBu_r" if signed else "rocket_r")
@@ -60,21 +59,30 @@ def cell_maps(
     return figure
 
 
-def gravity_slopes(table: pd.DataFrame, by: tuple[str, ...]) -> Figure:
-    """Effective gravity of every clip over height, distance and size, with one straight line per method.
+def gravity_slopes(table: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
+    """Effective gravity of every clip over height, distance and size, with the joint fit's slope through the means.
 
     Args:
-        table: one row per clip: "method", "g_eff" and the columns of `by`.
+        table: one row per clip: "method", "g_eff" and the columns named in `slopes`.
+        slopes: from `generalization.slopes`, with a column "method".
     """
+    by, (low, high) = list(dict.fromkeys(slopes["by"])), (-3, 16)
     figure, axes = plt.subplots(1, len(by), figsize=(3.6 * len(by), 3.1), sharey=True)
+    hidden = 0
     for axis, column in zip(axes, by, strict=True):
         for method, rows in table.dropna(subset=["g_eff"]).groupby("method", sort=False):
-            tone, marks = colour(method), {"s": 9, "alpha": 0.35}
-            sns.regplot(rows, x=column, y="g_eff", ax=axis, color=tone, scatter_kws=marks, label=method, ci=None)
+            tone = colour(method)
+            axis.scatter(rows[column], rows["g_eff"], s=9, alpha=0.35, color=tone)
+            slope = slopes[(slopes["method"] == method) & (slopes["by"] == column)]["slope"].iloc[0]
+            ends = np.array([rows[column].min(), rows[column].max()])
+            axis.plot(ends, rows["g_eff"].mean() + slope * (ends - rows[column].mean()), color=tone, label=method)
+            hidden += int((~rows["g_eff"].between(low, high)).sum())
         axis.axhline(GRAVITY, color="black", linestyle=":", linewidth=1)
-        axis.set(xlabel=f"{column.capitalize()} [m]", ylabel="", ylim=(-3, 16))
+        axis.set(xlabel=f"{column.capitalize()} [m]", ylim=(low, high))
     axes[0].set_ylabel(LABELS["g_eff"])
     axes[-1].legend(frameon=False, fontsize="x-small")
+    count = f"n = {slopes['n'].min()} to {slopes['n'].max()} clips per method"
+    figure.supxlabel(f"{count}; {hidden // len(by)} points lie outside the axis", fontsize=8)
     return figure
 
 

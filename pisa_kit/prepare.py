@@ -14,6 +14,7 @@ from pisa_kit.files import InputError, check_choice, read_json, write_json
 from pisa_kit.footage import to_square
 from pisa_kit.layouts import find_clips, read_clip, write_clip
 from pisa_kit.masks import Sam2
+from pisa_kit.zoo import check_device
 
 TRACKERS = ("background", "sam2")
 SAM2 = "facebook/sam2.1-hiera-large"
@@ -62,21 +63,22 @@ def prepare(source, out, settings: Settings, device: str = "cpu") -> dict:
     """
     out, locations = Path(out), find_clips(source)
     manifest = out / "manifest.json"
-    wanted = {"source": Path(source).name} | asdict(settings)
-    found = read_json(manifest) if manifest.exists() else {"settings": wanted, "clips": {}}
+    wanted = {"source": str(Path(source).resolve())} | asdict(settings)
+    found = _read_manifest(manifest) if manifest.exists() else {"settings": wanted, "clips": {}}
     if found["settings"] != wanted:
         differs = ", ".join(sorted(key for key in wanted if found["settings"].get(key) != wanted[key]))
         raise InputError(manifest, differs, "differ from the clips that are already there", "Choose another folder.")
-    tracker = None
+    tracker = load_sam2(settings.weights, device) if settings.tracker == "sam2" else None
     for location in tqdm(locations, desc=f"preparing {out.name}", unit="clip"):
         path = out / f"{location.name}.npz"
         if path.exists() and "frames" in found["clips"].get(location.name, {}):
             continue
         try:
             clip = _shaped(read_clip(location), settings)
-            if clip.masks is None and settings.tracker == "sam2" and tracker is None:
-                tracker = load_sam2(settings.weights, device)
             clip = clip if clip.masks is not None else _tracked(clip, tracker)
+            if not clip.dropped[0].any():
+                problem = "does not show the dropped object"
+                raise InputError(location, "frame 0", problem, "Use a larger size, other points, or another tracker.")
         except InputError as error:
             found["clips"][location.name] = {"error": str(error)}
         else:
@@ -105,10 +107,18 @@ def read_prepared(folder) -> list[Clip]:
         InputError: not such a folder, or no clip in it.
     """
     folder = Path(folder)
-    names = sorted(name for name, entry in read_json(folder / "manifest.json")["clips"].items() if "frames" in entry)
+    entries = _read_manifest(folder / "manifest.json")["clips"]
+    names = sorted(name for name, entry in entries.items() if "frames" in entry)
     if not names:
         raise InputError(folder, "clips", "none could be prepared", "See the errors in manifest.json.")
     return [read_clip(folder / f"{name}.npz") for name in names]
+
+
+def _read_manifest(path: Path) -> dict:
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("clips"), dict) or "settings" not in found:
+        raise InputError(path, "settings, clips", "are not in it: not made by `pisa prepare`", "Choose another folder.")
+    return found
 
 
 def load_sam2(weights: str, device: str = "cpu") -> Sam2:
@@ -117,9 +127,10 @@ def load_sam2(weights: str, device: str = "cpu") -> Sam2:
     Raises:
         InputError: the weights cannot be loaded.
     """
+    check_device(device)
     try:
         return Sam2(Sam2VideoModel.from_pretrained(weights, use_safetensors=True).to(device))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         remedy = "Download it first: pisa download sam2; or choose the tracker 'background'."
         raise InputError(
             weights, "weights", f"cannot be loaded ({str(error).splitlines()[0][:200]})", remedy

@@ -19,7 +19,7 @@ from pisa_kit.distribution import LEAST_OFFSET, Ambiguity, ambiguity_of, ambiguo
 from pisa_kit.embedded import load
 from pisa_kit.files import atomic_path, check_choice, read_json, write_json
 from pisa_kit.generalization import Cell, cells, release_two, scenes_in
-from pisa_kit.generators import Protocol, generate, revision
+from pisa_kit.generators import Protocol, fingerprint, generate, revision
 from pisa_kit.judge import LOOKS, judge
 from pisa_kit.layouts import read_clip, write_clip
 from pisa_kit.parallel import WORKERS
@@ -70,7 +70,7 @@ class Run:
         Like any generator's output they come as frames alone: masks have to be tracked (`masks.track_clips`).
         """
         source = "".join([*(json.dumps(truth.info["scene"]) for truth in truths), inspect.getsource(references)])
-        key = _key(source, self.preset.ranges, simulator_version())
+        key = _key(source, self.preset.video, self.preset.ranges, simulator_version())
         folder = self.folder / "videos" / method.replace(" ", "_") / f"seed{seed}_{key}"
         paths = [folder / f"{truth.name}.npz" for truth in truths]
         missing = [(truth, path) for truth, path in zip(truths, paths, strict=True) if not path.exists()]
@@ -245,8 +245,8 @@ class Run:
         weights = f"{revision(pipeline.transformer)}{revision(pipeline.vae)}"
         name = self.preset.base or "embedded"
         protocol = Protocol(name, weights, self.preset.sampling_steps, **asdict(self.preset.video))
-        given = [(truth.name, truth.caption, hashlib.sha256(truth.frames[0].tobytes()).hexdigest()) for truth in truths]
-        folder = self.folder / "videos" / weights / f"seed{seed}_{_key(asdict(protocol), given)}"
+        key = _key(asdict(protocol), [fingerprint(truth) for truth in truths])
+        folder = self.folder / "videos" / weights / f"seed{seed}_{key}"
         return generate(pipeline, protocol, truths, seed, folder)
 
     def save_figure(self, figure, name: str):

@@ -11,11 +11,11 @@ from datetime import date
 from pathlib import Path
 
 from pisa_kit.files import InputError, atomic_path, read_json, write_json
-from pisa_kit.presets import Preset
 from pisa_kit.run import Run, open_run
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
+REPORT = "06_report"  # the notebook that reads the results of all others
 FIGURES = ROOT / "figures"  # what README shows: written by the full preset only
 
 
@@ -54,7 +54,7 @@ def run_study(
             shutil.rmtree(run.folder / name, ignore_errors=True)
     for number, path in enumerate(chosen, start=1):
         where = f"[{number}/{len(chosen)}] {path.stem}"
-        key = _fingerprint(path, run.preset)
+        key = _fingerprint(path, run)
         if not fresh and _finished(run, path.stem) == key:
             say(f"{where}: done before")
             continue
@@ -65,12 +65,14 @@ def run_study(
     return run.folder / "results.json"
 
 
-def _fingerprint(path: Path, preset: Preset) -> str:
-    """Changes with the notebook's code, the preset's numbers and the package's code."""
+def _fingerprint(path: Path, run: Run) -> str:
+    """Changes with the notebook's code, the preset's numbers and the package's code; the report's with all results."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     package = [source.read_text(encoding="utf-8") for source in sorted(Path(__file__).parent.glob("*.py"))]
-    return hashlib.sha256(json.dumps([code, asdict(preset), package]).encode()).hexdigest()[:16]
+    read = sorted((run.folder / "results").glob("*.json")) if path.stem == REPORT else []
+    results = [result.read_text(encoding="utf-8") for result in read if result.stem != REPORT]
+    return hashlib.sha256(json.dumps([code, asdict(run.preset), package, results]).encode()).hexdigest()[:16]
 
 
 def _finished(run: Run, notebook: str) -> str | None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pisa_kit.clips import Clip, resample
-from pisa_kit.files import InputError, check_choice, read_json
+from pisa_kit.files import InputError, check_choice, first_line, read_json
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,11 @@ class StockModel:
 
     wants: Wants
     pipeline: diffusers.DiffusionPipeline
+    weights: str = ""  # folder, or repository on the hub
 
     def describe(self) -> dict:
         """Everything of the model's own that shapes a video, for the manifest."""
-        return {"wants": asdict(self.wants)}
+        return {"wants": asdict(self.wants), "dtype": str(self.pipeline.dtype), "weights": self.weights}
 
     def film(self, protocol, truths: list[Clip], seeds: list[int]) -> np.ndarray:
         """One video per clip's first frame and caption, brought to the protocol's size, length and frame rate.
@@ -170,20 +171,30 @@ class StockModel:
             call["prompt"] = truth.caption
         if wants.guidance is not None:
             call["guidance_scale"] = protocol.guidance
-        frames = self.pipeline(
+        try:
+            frames = self._call(picture, protocol.steps, seed, call)
+        except torch.cuda.OutOfMemoryError as error:
+            problem = f"ran out at {wants.height}x{wants.width}, {wants.frames} frames"
+            remedy = "Use --offload, or open the model with fewer frames or a smaller height and width."
+            raise InputError(protocol.model, "GPU memory", problem, remedy) from error
+        frames = (np.asarray(frames) * 255).round().clip(0, 255).astype(np.uint8)
+        cut = narrow(frames, side, protocol.size)
+        return resample(Clip(cut, wants.fps, name=truth.name), protocol.fps, protocol.frames).frames
+
+    def _call(self, picture: np.ndarray, steps: int, seed: int, more: dict):
+        """The pipeline's video, (frames, height, width, 3) in [0, 1]."""
+        wants = self.wants
+        return self.pipeline(
             image=Image.fromarray(picture),
             height=wants.height,
             width=wants.width,
             num_frames=wants.frames,
-            num_inference_steps=protocol.steps,
+            num_inference_steps=steps,
             generator=torch.Generator().manual_seed(seed),
             output_type="np",
-            **call,
+            **more,
             **wants.arguments,
         ).frames[0]
-        frames = (np.asarray(frames) * 255).round().clip(0, 255).astype(np.uint8)
-        cut = narrow(frames, side, protocol.size)
-        return resample(Clip(cut, wants.fps, name=truth.name), protocol.fps, protocol.frames).frames
 
 
 def widen(frame: np.ndarray, height: int, width: int) -> tuple[np.ndarray, int]:
@@ -227,16 +238,27 @@ def open_model(name: str, path=None, device: str = "cpu", offload: bool = False,
         if found != wants.pipeline:
             problem = f"is a {found}, {name} is a {wants.pipeline}"
             raise InputError(path, "_class_name", problem, "Choose the model's own name, or another folder.")
+    check_device(device)
     try:
         dtype = getattr(torch, wants.dtype) if device != "cpu" else torch.float32
         pipeline = kind.from_pretrained(path or wants.repository, dtype=dtype, use_safetensors=True, **parts)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0][:300]
-        remedy = f"Download it first: pisa download {name} (gated models: accept the licence and log in)."
-        raise InputError(path or wants.repository, "weights", f"cannot be loaded ({reason})", remedy) from error
+        remedy = f"Get it with `pisa download {name}` and name its folder: --path downloads/{name}"
+        problem = f"cannot be loaded ({first_line(error)})"
+        raise InputError(path or wants.repository, "weights", problem, remedy) from error
     if offload:
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
-    return StockModel(wants, pipeline)
+    return StockModel(wants, pipeline, str(path or wants.repository))
+
+
+def check_device(device: str):
+    """Raises InputError unless torch can use the device."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            "arguments", "device", f"{device!r} cannot be used ({first_line(error)})", "Use cpu."
+        ) from error

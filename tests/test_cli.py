@@ -70,6 +70,10 @@ def test_from_benchmark_to_scores_by_commands_alone(tmp_path):
     lacking = pisa("evaluate", "clips", "videos", folder=tmp_path)
     assert lacking.returncode == 1 and "scored 1 of 2" in lacking.stdout
     assert "failed: 00001: has no video" in lacking.stdout
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "other.mp4").write_bytes(b"")
+    nothing = pisa("evaluate", "clips", "none", folder=tmp_path)
+    assert nothing.returncode == 1 and "scored 0 of 2" in nothing.stdout, nothing.stderr
 
 
 def test_import_turns_the_phone_video_into_a_real_clip(tmp_path):

@@ -10,6 +10,7 @@ from pisa_kit import generators
 from pisa_kit.embedded import assemble
 from pisa_kit.files import InputError, read_json
 from pisa_kit.generators import Protocol, generate, read_videos
+from pisa_kit.layouts import write_clip
 from pisa_kit.scenes import sample
 from pisa_kit.simulate import simulate
 from pisa_kit.video import write_mp4
@@ -79,4 +80,23 @@ def test_videos_from_elsewhere_are_matched_by_name_and_missing_ones_named(truths
     for truth in truths[:2]:
         write_mp4(tmp_path / f"{truth.name}.mp4", truth.frames, 16)
     found, missing = read_videos(tmp_path, truths)
-    assert [clip.frames.shape for clip in found] == [(5, 64, 64, 3)] * 2 and missing == ["00002"]
+    assert [clip.frames.shape for clip in found] == [(5, 64, 64, 3)] * 2 and missing == [("00002", "has no video")]
+    (tmp_path / "00002.mp4").write_bytes(b"no video")
+    found, failures = read_videos(tmp_path, truths)
+    assert len(found) == 2 and failures[0][0] == "00002" and "00002.mp4" in failures[0][1]
+
+
+def test_frame_folders_from_elsewhere_need_their_rate(truths, tmp_path):
+    for truth in truths[:2]:
+        write_clip(truth, tmp_path / truth.name, "psft")
+    found, failures = read_videos(tmp_path, truths[:2], fps=32)
+    assert not failures and [len(clip) for clip in found] == [3, 3], "brought to the truth's 16 fps"
+
+
+def test_a_video_of_another_picture_is_not_taken_for_this_one(pipeline, truths, tmp_path):
+    generate(pipeline, PROTOCOL, truths[:1], 0, tmp_path)
+    other = replace(truths[0], frames=truths[1].frames)
+    with pytest.raises(InputError, match="first frame, caption: are not those"):
+        generate(pipeline, PROTOCOL, [other], 0, tmp_path)
+    with pytest.raises(InputError, match="first frame, caption"):
+        generate(pipeline, PROTOCOL, [replace(truths[0], caption="A cat rises.")], 0, tmp_path)

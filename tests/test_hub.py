@@ -89,5 +89,36 @@ def test_pickled_weights_of_models_are_left_out(server, tmp_path, monkeypatch):
     monkeypatch.setitem(CONTENT, "model.bin", b"pickle")
     monkeypatch.setitem(CONTENT, "model.safetensors", b"weights")
     server.content = dict(CONTENT)
-    names = [path.name for path in hub.download("sam2", tmp_path)]
-    assert "model.safetensors" in names and "model.bin" not in names
+    paths = hub.download("sam2", tmp_path)
+    assert tmp_path / "sam2" / "model.safetensors" in paths and "model.bin" not in [path.name for path in paths]
+
+
+def test_two_models_do_not_meet_in_one_folder(server, tmp_path):
+    hub.download("sam2", tmp_path)
+    server.content = {path: data + b"2" for path, data in CONTENT.items()}
+    with pytest.raises(InputError, match="checksum"):
+        hub.download("depth-anything-v2", tmp_path)
+    assert all(path.exists() for path in hub.download("sam2", tmp_path))
+
+
+def test_a_file_put_there_by_hand_is_not_deleted(server, tmp_path):
+    own = tmp_path / "training_data" / "psft.zip"
+    own.parent.mkdir()
+    own.write_bytes(b"mine")
+    with pytest.raises(InputError, match="Delete the file"):
+        hub.download("psft", tmp_path)
+    assert own.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("transformer/diffusion_pytorch_model.safetensors", True),
+        ("unet/diffusion_pytorch_model.fp16.safetensors", False),
+        ("whole-model.safetensors", False),
+        ("text_encoder/pytorch_model.bin", False),
+        ("model_index.json", True),
+    ],
+)
+def test_of_a_pipeline_only_what_diffusers_loads_is_fetched(path, wanted):
+    assert hub._loaded(path, {"model_index.json"}) == wanted

@@ -10,9 +10,9 @@ from test_adapters import small_sam2
 
 from pisa_kit import prepare as module
 from pisa_kit.embedded import load
-from pisa_kit.files import DATA, InputError
+from pisa_kit.files import DATA, InputError, write_json
 from pisa_kit.footage import import_video
-from pisa_kit.generators import Protocol, generate
+from pisa_kit.generators import Protocol, generate, read_videos
 from pisa_kit.judge import judge
 from pisa_kit.layouts import write_clip
 from pisa_kit.masks import Sam2
@@ -58,10 +58,10 @@ def test_from_archive_to_scores(name, request, tmp_path):
     assert lines(found)[0] == f"prepared {len(truths)} of {len(truths)}"
     for truth in truths:
         assert truth.frames.shape == (17, 64, 64, 3) and truth.fps == 16 and truth.dropped[0].any() and truth.caption
-    named = [replace(truth, name=truth.name.replace("/", "_")) for truth in truths]
-    films = generate(load(), Protocol("embedded", steps=1), named, 0, tmp_path / "films")
-    verdict = judge(named, films, workers=1)
-    assert len(verdict.table) == len(truths) and not verdict.failures
+    generate(load(), Protocol("embedded", steps=1), truths, 0, tmp_path / "films")
+    films, missing = read_videos(tmp_path / "films", truths)
+    verdict = judge(truths, films, workers=1)
+    assert len(verdict.table) == len(truths) and not verdict.failures and not missing
     assert np.isfinite(verdict.table[["fixed_l2", "background_psnr"]]).all(axis=None)
 
 
@@ -114,6 +114,7 @@ def test_sam2_follows_the_annotated_points(real, tmp_path, monkeypatch):
             asked.append(points)
             track = super().follow(frames, points)
             assert track.masks.shape == frames.shape[:3]
+            track.masks[0, 8:12, 8:12] = True  # random weights may not find it
             return track
 
     monkeypatch.setattr(module, "load_sam2", lambda weights, device: Spy(small_sam2()))
@@ -124,7 +125,24 @@ def test_sam2_follows_the_annotated_points(real, tmp_path, monkeypatch):
     assert 0 < x < 64 and 0 < y < 64, "points are scaled to the small frame"
 
 
-def test_without_weights_the_message_names_the_way_out(real, tmp_path, monkeypatch):
+def test_without_weights_nothing_is_begun_and_the_message_names_the_way_out(real, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    found = prepare(real, tmp_path, replace(EMBEDDED, tracker="sam2", weights=str(tmp_path / "none")))
-    assert "tracker 'background'" in found["clips"]["ball"]["error"]
+    with pytest.raises(InputError, match="pisa download sam2"):
+        prepare(real, tmp_path / "out", replace(EMBEDDED, tracker="sam2", weights=str(tmp_path / "none")))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_clip_whose_first_frame_lacks_the_object_fails_by_name(tmp_path):
+    clip = simulate(sample(0), 64, 17, 16)
+    masks = clip.masks.copy()
+    masks[0, -1] = False
+    write_clip(replace(clip, masks=masks), tmp_path / "in" / "a", "sim")
+    found = prepare(tmp_path / "in", tmp_path / "out", EMBEDDED)
+    assert "frame 0: does not show the dropped object" in found["clips"]["a"]["error"]
+
+
+def test_folders_of_another_kind_are_refused(tmp_path):
+    write_json(tmp_path / "manifest.json", {"recipe": 1})
+    for call in (lambda: read_prepared(tmp_path), lambda: prepare(DATA / "balldrop_120fps.mp4", tmp_path, EMBEDDED)):
+        with pytest.raises(InputError, match="not made by `pisa prepare`"):
+            call()

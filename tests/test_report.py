@@ -40,8 +40,10 @@ def results():
             {"method": "base", "split": "unseen", "median": 1.0},
             {"method": "PSFT", "split": "unseen", "median": 9.0},
         ],
-        "data": [{"clips": 16}, {"clips": 1024}],
-        "smallest_for_80_percent": {"clips": 16},
+        "data": [
+            row("", "", "fixed_iou", mean) | {"clips": count}
+            for count, mean in {1024: 0.30, 16: 0.20, 128: 0.29}.items()
+        ],
     }
     tuned = [
         row("+seg", split, metric, 0.1) for split in ("seen", "unseen") for metric in ("l2", "chamfer_distance", "iou")
@@ -61,7 +63,50 @@ def test_status_follows_the_interval(results):
     assert report.findings(results)[1].status == NOT_REPRODUCED
 
 
+def test_few_clips_are_enough_where_intervals_overlap(results):
+    found = report.findings(results)[2]
+    assert found.status == REPRODUCED and found.ours.startswith("128 clips: fixed IoU 0.290")
+    results["02_psft"]["data"][2]["high"] = 0.285
+    assert report.findings(results)[2].status == NOT_REPRODUCED
+
+
+def test_the_base_cannot_be_tested_for_what_it_was_made_to_do(results):
+    assert report.findings(results)[0].status == NOT_TESTED and "by design" in report.findings(results)[0].ours
+
+
+@pytest.mark.parametrize(("iou", "status"), [(0.3, REPRODUCED), (0.01, NOT_REPRODUCED), (0.105, NOT_TESTED)])
+def test_no_reward_wins_only_if_the_differences_are_clear(results, iou, status):
+    results["03_oro"]["summary"] += [
+        row("+flow", "unseen", metric, value)
+        for metric, value in {"l2": 0.2, "chamfer_distance": 0.2, "iou": iou}.items()
+    ]
+    [found] = [one for one in report.findings(results) if one.claim.startswith("No reward")]
+    assert found.status == status
+
+
+@pytest.mark.parametrize(
+    ("low", "ratio", "status"), [(1.2, 1.5, REPRODUCED), (0.9, 1.5, NOT_REPRODUCED), (None, None, NOT_TESTED)]
+)
+def test_outside_the_range(results, low, ratio, status):
+    line = {"method": "PSFT", "metric": "relative", "ratio": ratio, "low": low, "high": 2.0, "n": 9}
+    results["04_generalization"] = {"outside_over_inside": [line]}
+    [found] = [one for one in report.findings(results) if one.claim.startswith("Outside")]
+    assert found.status == status
+
+
+@pytest.mark.parametrize(
+    ("landed", "aligned", "status"),
+    [(1.0, False, REPRODUCED), (1.0, True, NOT_REPRODUCED), (0.1, False, NOT_TESTED)],
+)
+def test_what_cannot_be_measured_is_not_a_finding(results, landed, aligned, status):
+    line = {"method": "PSFT", "faithful": False, "aligned": aligned, "landed": landed, "spread": None}
+    results["05_distribution"] = {"verdicts": [line | {"|disagreement|": None, "Wasserstein-1 [s]": None}]}
+    found = report.findings(results)[-1]
+    assert found.status == status and "(not measurable)" in found.ours
+
+
 def test_nothing_has_run():
+    assert report.table({})["method"].str.startswith("paper").all()
     assert {one.status for one in report.findings({})} == {NOT_TESTED}
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny_pipelines
+import torch
 
 from pisa_kit.files import InputError
 from pisa_kit.generators import Protocol, generate
@@ -44,6 +45,7 @@ def test_every_entry_films_with_its_real_class(name, truths, tmp_path):
     np.testing.assert_array_equal(again[0], films[1].frames)
     manifest = json.loads((tmp_path / "films" / "manifest.json").read_text())
     assert manifest["wants"]["repository"] == ZOO[name].repository and manifest["steps"] == 2
+    assert manifest["weights"] == str(tmp_path / "weights") and manifest["dtype"] == "torch.float32"
 
 
 def test_time_is_resampled_by_the_models_own_rate(truths):
@@ -78,3 +80,18 @@ def test_without_weights_the_message_says_how_to_get_them(monkeypatch, tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match="pisa download ltx-video"):
         open_model("ltx-video")
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path):
+    tiny_pipelines.make("ltx-video").save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="device: 'cuda:99' cannot be used"):
+        open_model("ltx-video", tmp_path, device="cuda:99")
+
+
+def test_out_of_memory_says_what_would_fit(truths):
+    def call(**arguments):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    wants = replace(ZOO["ltx-video"], **small("ltx-video"))
+    with pytest.raises(InputError, match="GPU memory: ran out at 32x64.*--offload"):
+        StockModel(wants, call).film(PROTOCOL, truths[:1], [0])
