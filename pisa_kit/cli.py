@@ -254,7 +254,7 @@ def pretrain(
 @app.command()
 def study(
     preset: Annotated[
-        str, typer.Option(help="smoke (half a minute, for tests), mini (minutes), full (all seeds).")
+        str, typer.Option(help="smoke (minutes, for tests), mini (one seed), full (three seeds, hours).")
     ] = "mini",
     runs: Annotated[Path, typer.Option(help="Folder for executed notebooks, data, figures and results.")] = Path(
         "runs"

@@ -90,7 +90,7 @@ def _write_shard(
     write_npz(path, frames=frames, masks=np.packbits(masks, axis=-1), captions=captions, **more)
 
 
-def _clip(seed: int, drops: float, any_colour: float, ranges: Ranges, prior: tuple[float, float] | None):
+def _clip(seed: int, drops: float, any_colour: float, ranges: Ranges, prior: tuple[float, float] | None = None):
     rng = np.random.default_rng([seed, 4])
     scene = ambiguous_scene(seed, ranges, between(*prior)) if prior else sample(seed, ranges)
     if rng.random() < any_colour:
