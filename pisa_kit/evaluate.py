@@ -246,14 +246,24 @@ def summarise(table: pd.DataFrame, columns=METRICS, by=None, seed: int = 0) -> p
     return pd.DataFrame(rows)
 
 
-def bootstrap_mean(values: np.ndarray, seed: int = 0) -> dict:
-    """`mean`, `low`, `high` (95 % percentile bootstrap) and `n` of the values that are not NaN."""
+def bootstrap(values: np.ndarray, statistic=np.mean, seed: int = 0) -> dict:
+    """`value` of the statistic, `low`, `high` (95 % percentile bootstrap) and `n` of the values that are not NaN.
+
+    Args:
+        statistic: like `np.mean`, takes an axis.
+    """
     values = values[~np.isnan(values)]
     if not len(values):
-        return {"mean": np.nan, "low": np.nan, "high": np.nan, "n": 0}
+        return {"value": np.nan, "low": np.nan, "high": np.nan, "n": 0}
     draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(values[draws].mean(1), [2.5, 97.5])
-    return {"mean": float(values.mean()), "low": float(low), "high": float(high), "n": len(values)}
+    low, high = np.percentile(statistic(values[draws], axis=1), [2.5, 97.5])
+    return {"value": float(statistic(values)), "low": float(low), "high": float(high), "n": len(values)}
+
+
+def bootstrap_mean(values: np.ndarray, seed: int = 0) -> dict:
+    """`mean`, `low`, `high` (95 % percentile bootstrap) and `n` of the values that are not NaN."""
+    found = bootstrap(values, np.mean, seed)
+    return {"mean": found.pop("value")} | found
 
 
 def reduction(before: np.ndarray, after: np.ndarray, seed: int = 0) -> dict:

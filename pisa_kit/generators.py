@@ -15,7 +15,7 @@ from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.footage import to_square
 from pisa_kit.layouts import find_clips, read_clip, write_clip
 from pisa_kit.sampling import noise_like, sample
-from pisa_kit.zoo import StockModel
+from pisa_kit.zoo import StockModel, check_shape
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def generate(
         bar.update(len(group))
     films = [read_clip(path) for path in paths]
     for truth, film, path in zip(truths, films, paths, strict=True):
-        if film.info.get("given", fingerprint(truth)) != fingerprint(truth):
+        if film.info.get("given") != fingerprint(truth):
             problem = "are not those this video was made from"
             raise InputError(path, "first frame, caption", problem, "Choose another folder, or delete the video.")
     return films
@@ -124,15 +124,9 @@ def revision(module: torch.nn.Module) -> str:
 
 def check_frames(pipeline: WanImageToVideoPipeline, protocol: Protocol):
     """Raises InputError unless the frame count and size fit the autoencoder's and the transformer's strides."""
-    stride = pipeline.vae.config.scale_factor_temporal
-    if protocol.frames % stride != 1 % stride:
-        near = (protocol.frames - 1) // stride * stride + 1
-        problem = f"is {protocol.frames}, the autoencoder needs a multiple of {stride} plus 1"
-        raise InputError(protocol.model, "frames", problem, f"Use {near} or {near + stride}.")
-    side = pipeline.vae.config.scale_factor_spatial * pipeline.transformer.config.patch_size[1]
-    if protocol.size % side:
-        problem = f"is {protocol.size}, the model needs a multiple of {side}"
-        raise InputError(protocol.model, "size", problem, f"Use {max(protocol.size // side, 1) * side}.")
+    autoencoder = pipeline.vae.config
+    multiple = autoencoder.scale_factor_spatial * pipeline.transformer.config.patch_size[1]
+    check_shape(protocol.model, protocol.frames, autoencoder.scale_factor_temporal, multiple, size=protocol.size)
 
 
 def read_videos(folder, truths: list[Clip], fps: float | None = None) -> tuple[list[Clip], list[tuple[str, str]]]:
@@ -142,7 +136,6 @@ def read_videos(folder, truths: list[Clip], fps: float | None = None) -> tuple[l
 
     Args:
         folder: holds one video per clip, named like it: `00000.mp4`, `seen/00.gif`, or a folder `00000`.
-
         fps: overrides the videos' own rate; frame folders have none.
 
     Returns:
@@ -161,9 +154,7 @@ def read_videos(folder, truths: list[Clip], fps: float | None = None) -> tuple[l
 
 
 def _matched(film: Clip, truth: Clip) -> Clip:
-    bare = to_square(
-        Clip(film.frames, film.fps, film.masks, caption=film.caption, name=truth.name), truth.frames.shape[1]
-    )
+    bare = to_square(Clip(film.frames, film.fps, film.masks, name=truth.name), truth.frames.shape[1])
     if bare.fps == truth.fps:
         return bare.select(np.arange(min(len(bare), len(truth))), bare.fps)
     covered = int((len(bare) - 1) / bare.fps * truth.fps + 1e-9) + 1

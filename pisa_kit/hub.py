@@ -5,8 +5,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from pisa_kit.files import InputError, check_choice, first_line
 from pisa_kit.prepare import SAM2
@@ -14,6 +15,7 @@ from pisa_kit.zoo import ZOO
 
 PISA = "nyu-visionx/pisa-experiments"
 NOT_WANTED = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx")  # of models: pickles
+HUB_ERRORS = (httpx.HTTPError, OSError)  # the hub's own are of these kinds, the connection's and the disk's too
 SPARE = 1.05  # disk space to ask for, over what the files need
 
 
@@ -73,13 +75,12 @@ def _files(source: Source, folder: Path) -> list:
     """The repository's files below the wanted folder, with size and checksum."""
     try:
         tree = list(HfApi().list_repo_tree(source.repository, repo_type=source.kind, recursive=True))
-    except Exception as error:  # the hub raises its own, the connection's and the system's errors
+    except HUB_ERRORS as error:
         raise _unreachable(source, folder, error) from error
     files = [one for one in tree if hasattr(one, "size") and one.path.startswith(source.folder)]
-    if source.kind == "model":  # safetensors alone: no pickled weights, no second copy in another format
-        files = [
-            one for one in files if not one.path.endswith((".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx"))
-        ]
+    if source.kind == "model":
+        paths = {one.path for one in files}
+        files = [one for one in files if _loaded(one.path, paths)]
     if not files:
         raise InputError(source.repository, source.folder, "is not there", "Look at the repository's page.")
     return files
@@ -99,7 +100,7 @@ def _fetch(source: Source, one, folder: Path) -> Path:
     if fetched:
         try:
             hf_hub_download(source.repository, one.path, repo_type=source.kind, local_dir=folder)
-        except Exception as error:
+        except HUB_ERRORS as error:
             raise _unreachable(source, folder, error) from error
     expected = one.lfs.sha256 if getattr(one, "lfs", None) else None
     if expected and not _verified(path, expected):
@@ -132,7 +133,5 @@ def _unreachable(source: Source, folder: Path, error: Exception) -> InputError:
         return InputError(source.repository, "repository", "does not exist or is private", f"Look at {page}")
     if isinstance(error, OSError) and error.errno == 28:
         return InputError(folder, "space", "ran out; what is whole is kept", "Free some, and call the command again.")
-    offline = isinstance(error, (LocalEntryNotFoundError, HfHubHTTPError, OSError))
-    reason = "cannot be reached" if offline else f"failed ({first_line(error)})"
     manual = f"Connect and try again, or get the files by hand from {page} and put them below {folder}."
-    return InputError(source.repository, "download", reason, manual)
+    return InputError(source.repository, "download", f"failed ({first_line(error)})", manual)

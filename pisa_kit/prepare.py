@@ -10,7 +10,7 @@ from transformers import Sam2VideoModel
 from pisa_kit.annotations import dropped_index
 from pisa_kit.background_tracker import track_background
 from pisa_kit.clips import Clip, resample
-from pisa_kit.files import InputError, check_choice, read_json, write_json
+from pisa_kit.files import InputError, check_choice, first_line, read_json, write_json
 from pisa_kit.footage import to_square
 from pisa_kit.layouts import find_clips, read_clip, write_clip
 from pisa_kit.masks import Sam2
@@ -131,10 +131,10 @@ def load_sam2(weights: str, device: str = "cpu") -> Sam2:
     try:
         return Sam2(Sam2VideoModel.from_pretrained(weights, use_safetensors=True).to(device))
     except (OSError, ValueError, RuntimeError) as error:
-        remedy = "Download it first: pisa download sam2; or choose the tracker 'background'."
-        raise InputError(
-            weights, "weights", f"cannot be loaded ({str(error).splitlines()[0][:200]})", remedy
-        ) from error
+        remedy = (
+            "Get it with `pisa download sam2` and give --weights downloads/sam2; or choose the tracker 'background'."
+        )
+        raise InputError(weights, "weights", f"cannot be loaded ({first_line(error)})", remedy) from error
 
 
 def _shaped(clip: Clip, settings: Settings) -> Clip:

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -60,9 +61,8 @@ class Run:
         count = preset.validation_clips if split == "validation" else preset.test_clips
         first += preset.test_seed
         recipe = Recipe(count, first, objects, backgrounds, video=preset.video, ranges=preset.ranges)
-        return read_dataset(
-            write_dataset(self.folder / "data" / f"held_out_{split.replace(' ', '_')}_{recipe.key}", recipe, WORKERS)
-        )
+        folder = self.folder / "data" / f"held_out_{split.replace(' ', '_')}_{recipe.key}"
+        return read_dataset(write_dataset(folder, recipe, WORKERS))
 
     def reference(self, method: str, truths: list[Clip], seed: int) -> list[Clip]:
         """Videos of one reference predictor (see `references.REFERENCES`) for each true clip, made once and kept.
@@ -73,11 +73,7 @@ class Run:
         key = _key(source, self.preset.video, self.preset.ranges, simulator_version())
         folder = self.folder / "videos" / method.replace(" ", "_") / f"seed{seed}_{key}"
         paths = [folder / f"{truth.name}.npz" for truth in truths]
-        missing = [(truth, path) for truth, path in zip(truths, paths, strict=True) if not path.exists()]
-        jobs = (delayed(_film_reference)(method, truth, seed, self.preset, path) for truth, path in missing)
-        films = Parallel(n_jobs=WORKERS, return_as="generator")(jobs)
-        list(tqdm(films, total=len(missing), desc=method, unit="clip", disable=not missing))
-        return [read_clip(path) for path in paths]
+        return _made(paths, _film_reference, [(method, truth, seed, self.preset) for truth in truths], method)
 
     def generic(self) -> list[Clip]:
         """Held-out clips of generic motion (`motion.sample_motion`), simulated once and kept."""
@@ -85,10 +81,9 @@ class Run:
         key = _key(preset.video, ranges, simulator_version(), inspect.getsource(motion))
         folder = self.folder / "data" / f"generic_{key}"
         seeds = [preset.test_seed + 2_000_000 + index for index in range(preset.generic_clips)]
-        paths = [folder / f"{seed}.npz" for seed in seeds]
-        jobs = (delayed(_film_motion)(seed, preset, path) for seed, path in zip(seeds, paths, strict=True))
-        Parallel(n_jobs=WORKERS)(jobs)
-        return [read_clip(path) for path in paths]
+        return _made(
+            [folder / f"{seed}.npz" for seed in seeds], _film_motion, [(seed, preset) for seed in seeds], "generic"
+        )
 
     def simulated(self, name: str, scenes: list[Scene]) -> list[Clip]:
         """The true clip of each scene, simulated once and kept.
@@ -99,12 +94,7 @@ class Run:
         key = _key([scene.to_dict() for scene in scenes], self.preset.video, simulator_version())
         folder = self.folder / "data" / f"{name}_{key}"
         paths = [folder / f"{number:05d}.npz" for number in range(len(scenes))]
-        missing = [pair for pair in zip(scenes, paths, strict=True) if not pair[1].exists()]
-        clips = Parallel(n_jobs=WORKERS, return_as="generator")(
-            delayed(_film_scene)(scene, self.preset, path) for scene, path in missing
-        )
-        list(tqdm(clips, total=len(missing), desc=f"simulating {name}", unit="clip", disable=not missing))
-        return [read_clip(path) for path in paths]
+        return _made(paths, _film_scene, [(scene, self.preset) for scene in scenes], f"simulating {name}")
 
     def map_clips(self) -> tuple[list[Clip], list[Cell]]:
         """Held-out drops all over the map of distance and height, and the cell each of them is in."""
@@ -271,9 +261,15 @@ class Run:
         return (self.folder / "results" / f"{notebook}.json").exists()
 
 
+def _made(paths: list[Path], film: Callable, jobs: list[tuple], label: str) -> list[Clip]:
+    """The clips at `paths`; `film(*job, path)` makes those that are missing, in several processes."""
+    missing = [(*job, path) for job, path in zip(jobs, paths, strict=True) if not path.exists()]
+    made = Parallel(n_jobs=WORKERS, return_as="generator")(delayed(film)(*job) for job in missing)
+    list(tqdm(made, total=len(missing), desc=label, unit="clip", disable=not missing))
+    return [read_clip(path) for path in paths]
+
+
 def _film_motion(seed: int, preset: Preset, path: Path):
-    if path.exists():
-        return
     video, scene = preset.video, sample(seed, preset.ranges, "seen", "seen")
     path_of_object = motion.sample_motion(scene, seed, (video.frames - 1) / video.fps)
     write_clip(simulate(scene, **asdict(video), name=path.stem, motion=path_of_object), path)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pisa_kit.clips import Clip, resample
 from pisa_kit.files import InputError, check_choice, first_line, read_json
+from pisa_kit.footage import to_square
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,19 @@ class Wants:
     arguments: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        for name in ("height", "width"):
-            side = getattr(self, name)
-            if side % self.multiple:
-                near = max(round(side / self.multiple), 1) * self.multiple
-                problem = f"is {side}, {self.pipeline} needs a multiple of {self.multiple}"
-                raise InputError(self.repository, name, problem, f"Use {near}.")
-        if self.frames % self.stride != 1 % self.stride:
-            near = (self.frames - 1) // self.stride * self.stride + 1
-            problem = f"is {self.frames}, {self.pipeline} needs a multiple of {self.stride} plus 1"
-            raise InputError(self.repository, "frames", problem, f"Use {near} or {near + self.stride}.")
+        check_shape(self.repository, self.frames, self.stride, self.multiple, height=self.height, width=self.width)
+
+
+def check_shape(file, frames: int, stride: int, multiple: int, **sides: int):
+    """Raises InputError unless `frames` is a multiple of `stride` plus 1 and every side a multiple of `multiple`."""
+    for name, side in sides.items():
+        if side % multiple:
+            problem = f"is {side}, the model needs a multiple of {multiple}"
+            raise InputError(file, name, problem, f"Use {max(round(side / multiple), 1) * multiple}.")
+    if frames % stride != 1 % stride:
+        near = (frames - 1) // stride * stride + 1
+        problem = f"is {frames}, the autoencoder needs a multiple of {stride} plus 1"
+        raise InputError(file, "frames", problem, f"Use {near} or {near + stride}.")
 
 
 WAN = "WanImageToVideoPipeline"
@@ -166,7 +170,7 @@ class StockModel:
 
     def _film(self, protocol, truth: Clip, seed: int) -> np.ndarray:
         wants, call = self.wants, {}
-        picture, side = widen(truth.frames[0], wants.height, wants.width)
+        picture = widen(truth.frames[0], wants.height, wants.width)
         if wants.prompted:
             call["prompt"] = truth.caption
         if wants.guidance is not None:
@@ -178,8 +182,8 @@ class StockModel:
             remedy = "Use --offload, or open the model with fewer frames or a smaller height and width."
             raise InputError(protocol.model, "GPU memory", problem, remedy) from error
         frames = (np.asarray(frames) * 255).round().clip(0, 255).astype(np.uint8)
-        cut = narrow(frames, side, protocol.size)
-        return resample(Clip(cut, wants.fps, name=truth.name), protocol.fps, protocol.frames).frames
+        cut = to_square(Clip(frames, wants.fps, name=truth.name), protocol.size, crop=True)
+        return resample(cut, protocol.fps, protocol.frames).frames
 
     def _call(self, picture: np.ndarray, steps: int, seed: int, more: dict):
         """The pipeline's video, (frames, height, width, 3) in [0, 1]."""
@@ -197,19 +201,12 @@ class StockModel:
         ).frames[0]
 
 
-def widen(frame: np.ndarray, height: int, width: int) -> tuple[np.ndarray, int]:
-    """A square frame (S, S, 3) uint8 enlarged to the shorter side, edges filling the rest; and that side, pixels."""
+def widen(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A square frame (S, S, 3) uint8 enlarged to the shorter side, its edges filling the rest: (height, width, 3)."""
     side = min(height, width)
     square = np.asarray(Image.fromarray(frame).resize((side, side), Image.Resampling.LANCZOS))
     missing = [((total - side) // 2, total - side - (total - side) // 2) for total in (height, width)]
-    return np.pad(square, [*missing, (0, 0)], mode="edge"), side
-
-
-def narrow(frames: np.ndarray, side: int, size: int) -> np.ndarray:
-    """The middle square of `side` pixels of frames (T, height, width, 3), as (T, size, size, 3) uint8."""
-    top, left = (frames.shape[1] - side) // 2, (frames.shape[2] - side) // 2
-    squares = frames[:, top : top + side, left : left + side]
-    return np.stack([np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BOX)) for one in squares])
+    return np.pad(square, [*missing, (0, 0)], mode="edge")
 
 
 def open_model(name: str, path=None, device: str = "cpu", offload: bool = False, **changes) -> StockModel:

@@ -71,6 +71,7 @@ def answer(status: int) -> httpx.Response:
         (GatedRepoError("gated", response=answer(403)), "Accept the licence"),
         (RepositoryNotFoundError("none", response=answer(404)), "does not exist or is private"),
         (httpx.ConnectError("no route"), "by hand from https://huggingface.co/datasets/nyu-visionx/pisa-experiments"),
+        (httpx.ReadTimeout(""), "failed .ReadTimeout."),
         (OSError(28, "No space left on device"), "ran out"),
     ],
 )
@@ -110,15 +111,19 @@ def test_a_file_put_there_by_hand_is_not_deleted(server, tmp_path):
     assert own.read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize(
-    ("path", "wanted"),
-    [
-        ("transformer/diffusion_pytorch_model.safetensors", True),
-        ("unet/diffusion_pytorch_model.fp16.safetensors", False),
-        ("whole-model.safetensors", False),
-        ("text_encoder/pytorch_model.bin", False),
-        ("model_index.json", True),
-    ],
-)
-def test_of_a_pipeline_only_what_diffusers_loads_is_fetched(path, wanted):
-    assert hub._loaded(path, {"model_index.json"}) == wanted
+def test_of_a_pipeline_only_what_diffusers_loads_is_fetched(server, tmp_path, monkeypatch):
+    wanted = {"model_index.json", "unet/diffusion_pytorch_model.safetensors"}
+    others = {"unet/diffusion_pytorch_model.fp16.safetensors", "svd_xt.safetensors", "text_encoder/pytorch_model.bin"}
+    for path in list(CONTENT):
+        monkeypatch.delitem(CONTENT, path)
+    for path in wanted | others:
+        monkeypatch.setitem(CONTENT, path, path.encode())
+    server.content = dict(CONTENT)
+    hub.download("stable-video-diffusion", tmp_path)
+    assert set(server.asked) == wanted
+
+
+def test_a_fault_of_ours_is_not_taken_for_the_network(server, tmp_path):
+    server.fail = TypeError("a bug")
+    with pytest.raises(TypeError):
+        hub.download("bench", tmp_path)

@@ -9,11 +9,13 @@ import pytest
 import tiny_pipelines
 import torch
 
+from pisa_kit.clips import Clip
 from pisa_kit.files import InputError
+from pisa_kit.footage import to_square
 from pisa_kit.generators import Protocol, generate
 from pisa_kit.scenes import sample
 from pisa_kit.simulate import simulate
-from pisa_kit.zoo import ZOO, StockModel, narrow, open_model, widen
+from pisa_kit.zoo import ZOO, StockModel, open_model, widen
 
 PROTOCOL = Protocol("x", steps=2, guidance=3.0, size=32, frames=9, fps=16)
 
@@ -58,9 +60,9 @@ def test_time_is_resampled_by_the_models_own_rate(truths):
 
 def test_the_square_comes_back_out_of_a_wide_picture():
     frame = simulate(sample(3), 64, 2, 16).frames[0]
-    wide, side = widen(frame, 64, 112)
-    assert wide.shape == (64, 112, 3) and side == 64
-    np.testing.assert_array_equal(narrow(wide[None], side, 64)[0], frame)
+    wide = widen(frame, 64, 112)
+    assert wide.shape == (64, 112, 3)
+    np.testing.assert_array_equal(to_square(Clip(wide[None], 16), 64, crop=True).frames[0], frame)
     assert (wide[:, 0] == wide[:, 23]).all(), "edges fill the rest"
 
 
