@@ -1,5 +1,6 @@
 """The `pisa` command."""
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,18 @@ app = typer.Typer(
 )
 
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="dask://HOST:PORT (workers with --nthreads 1), ray://HOST:PORT or ray, instead of --workers."),
+]
+
+
+LogWith = Annotated[
+    str | None,
+    typer.Option(envvar="PISA_LOG_WITH", help="Experiment tracker: tensorboard, wandb, mlflow ..."),
+]
+
+
 def _pair(text: str, field: str, kind=float) -> tuple:
     try:
         low, high = (kind(part) for part in text.split(","))
@@ -26,6 +39,12 @@ def _pair(text: str, field: str, kind=float) -> tuple:
             "arguments", field, f"is {text!r}", "Give two numbers joined by a comma, e.g. 2.0,3.5."
         ) from error
     return low, high
+
+
+def _log_with(names: str | None):
+    """Hands the choice on to notebooks and workers."""
+    if names is not None:
+        os.environ["PISA_LOG_WITH"] = names
 
 
 @app.command()
@@ -46,12 +65,14 @@ def simulate(
         bool, typer.Option(help="Move back until the drop is in view instead of redrawing.")
     ] = False,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    cluster: Cluster = None,
 ):
     """Write a dataset of simulated drops with exact masks, depth, flow, poses and contact times.
 
     Example: pisa simulate data/train --count 1000 --layout oro --size 256 --frames 32
     """
     from pisa_kit.dataset import Recipe, write_dataset
+    from pisa_kit.parallel import on_cluster
     from pisa_kit.presets import Ranges, Video
 
     ranges = Ranges(
@@ -61,7 +82,8 @@ def simulate(
         move_camera=move_camera,
     )
     recipe = Recipe(count, seed, objects, backgrounds, layout, Video(size, frames, fps), ranges)
-    typer.echo(f"{count} clips in {write_dataset(out, recipe, workers)}")
+    with on_cluster(cluster):
+        typer.echo(f"{count} clips in {write_dataset(out, recipe, workers)}")
 
 
 @app.command(name="import")
@@ -99,14 +121,17 @@ def score(
     out: Annotated[Path, typer.Option("-o", "--out", help="Scores, one JSON line per pair.")] = Path("scores.jsonl"),
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
     allow_failures: Annotated[bool, typer.Option(help="Exit with 0 although pairs failed; the count stays.")] = False,
+    cluster: Cluster = None,
 ):
     """Score mask pairs: L2, Chamfer distance and IoU as released and as corrected, with coverage.
 
     Prints `scored n of N` with means and 95 % intervals, and names every pair that failed.
     """
     from pisa_kit.evaluate import score_file
+    from pisa_kit.parallel import on_cluster
 
-    report = score_file(pairs, out, workers)
+    with on_cluster(cluster):
+        report = score_file(pairs, out, workers)
     typer.echo("\n".join(report.lines()))
     if report.failures and not (allow_failures and report.scored):
         raise typer.Exit(1)
@@ -201,18 +226,22 @@ def evaluate(
     fps: Annotated[float | None, typer.Option(help="Overrides the videos' own rate; frame folders need it.")] = None,
     tracker: Annotated[str, typer.Option(help="background (any size), or judge (64-pixel videos).")] = "background",
     allow_failures: Annotated[bool, typer.Option(help="Exit with 0 although clips lack or failed.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes of the background tracker.")] = 2,
+    cluster: Cluster = None,
 ):
     """Track the dropped object in finished videos and score them: `scored n of N`, with every missing clip by name."""
     from pisa_kit.evaluate import Report
     from pisa_kit.files import atomic_path
     from pisa_kit.generators import read_videos
     from pisa_kit.judge import judge
+    from pisa_kit.parallel import on_cluster
     from pisa_kit.prepare import read_prepared
 
     truths = read_prepared(data)
     films, failures = read_videos(videos, truths, fps)
     lacking = {name for name, _ in failures}
-    verdict = judge([truth for truth in truths if truth.name not in lacking], films, tracker=tracker)
+    with on_cluster(cluster):
+        verdict = judge([truth for truth in truths if truth.name not in lacking], films, workers, tracker)
     report = Report(verdict.table, verdict.failures + failures)
     with atomic_path(out) as temporary:
         verdict.table.to_csv(temporary, index=False)
@@ -233,6 +262,7 @@ def pretrain(
         int | None, typer.Option(help="Clips in the corpus. Default: 4000, for flow and depth 1000.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate.")] = 2,
+    log_with: LogWith = None,
 ):
     """Rebuild a part of the embedded model from nothing; call it again to continue after an interruption.
 
@@ -243,6 +273,7 @@ def pretrain(
     from pisa_kit.pretrain import pretrain_autoencoder, pretrain_transformer
     from pisa_kit.pretrain_perception import TRACKERS, pretrain_depth, pretrain_flow, pretrain_tracker
 
+    _log_with(log_with)
     stages = {"autoencoder": pretrain_autoencoder, "transformer": pretrain_transformer}
     stages |= {name: partial(pretrain_tracker, name=name) for name in TRACKERS}
     stages |= {"flow": pretrain_flow, "depth": pretrain_depth}
@@ -261,10 +292,12 @@ def study(
     ),
     only: Annotated[str | None, typer.Option(help='Only notebooks whose name starts with this, e.g. "01".')] = None,
     fresh: Annotated[bool, typer.Option(help="Start anew: forget finished notebooks, clips and videos.")] = False,
+    log_with: LogWith = None,
 ):
     """Run the notebooks in order, headless, into runs/<preset>/; call it again to continue after an interruption."""
     from pisa_kit.study import NotebookError, run_study
 
+    _log_with(log_with)
     try:
         results = run_study(preset, runs, only, fresh, say=lambda line: typer.echo(line))
     except NotebookError as error:

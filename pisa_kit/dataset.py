@@ -97,7 +97,7 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
     if len(found["clips"]) == recipe.count:
         return folder
     write_json(manifest, found)
-    jobs = (delayed(_write_one)(folder, recipe, index) for index in range(recipe.count))
+    jobs = (delayed(_write_one)(folder.resolve(), recipe, index) for index in range(recipe.count))
     done = Parallel(n_jobs=workers, return_as="generator")(jobs)
     clips = list(tqdm(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
     write_json(manifest, {"recipe": wanted, "clips": clips})

@@ -144,7 +144,7 @@ def _read_lines(pairs: Path) -> list[tuple[int, str]]:
 
 
 def _score_lines(pairs: Path, lines: list[tuple[int, str]], workers: int) -> list[dict]:
-    rows = Parallel(n_jobs=workers, return_as="generator")(delayed(_line_row)(pairs, *line) for line in lines)
+    rows = Parallel(n_jobs=workers, return_as="generator")(delayed(_line_row)(pairs.resolve(), *line) for line in lines)
     return list(tqdm(rows, total=len(lines), desc="scoring", unit="pair"))
 
 

@@ -14,6 +14,7 @@ from pisa_kit.conditioning import condition, to_frames, to_video
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.footage import to_square
 from pisa_kit.layouts import find_clips, read_clip, write_clip
+from pisa_kit.parallel import processes
 from pisa_kit.sampling import noise_like, sample
 from pisa_kit.zoo import StockModel, check_shape
 
@@ -49,7 +50,9 @@ def generate(
 ) -> list[Clip]:
     """Generates a video for each clip's first frame and caption; what is in `folder` already is kept.
 
-    Each video depends on its own seed (from `seed` and the clip's place) and first frame alone.
+    Each video depends on its own seed (from `seed` and the clip's place) and first frame. A batch is always the same
+    clips, however many of them are there already and whichever process makes it, so that the videos are the same to
+    the byte after an interruption and with any number of processes (`accelerate launch`, torchrun).
 
     Args:
         pipeline: the embedded pipeline or one of its kind (`expand_timesteps`), or a model of the zoo.
@@ -75,19 +78,24 @@ def generate(
     if manifest.exists() and (found := read_json(manifest)) != wanted:
         differs = ", ".join(sorted(key for key in wanted if found.get(key) != wanted[key]))
         raise InputError(manifest, differs, "differ from the videos that are already there", "Choose another folder.")
-    write_json(manifest, wanted)
+    crew = processes()
+    if crew.is_main_process:
+        write_json(manifest, wanted)
     paths = [folder / f"{truth.name}.npz" for truth in truths]
-    missing = [index for index, path in enumerate(paths) if not path.exists()]
-    bar = tqdm(total=len(missing), desc=f"generating {folder.name}", unit="video", disable=not missing)
-    for start in range(0, len(missing), batch):
-        group = missing[start : start + batch]
+    groups = [range(start, min(start + batch, len(truths))) for start in range(0, len(truths), batch)]
+    missing = {group: [index for index in group if not paths[index].exists()] for group in groups}
+    mine = [group for group in groups[crew.process_index :: crew.num_processes] if missing[group]]
+    total = sum(len(missing[group]) for group in mine)
+    bar = tqdm(total=total, desc=f"generating {folder.name}", unit="video", disable=not mine)
+    for group in mine:
         videos = _sample_group(pipeline, protocol, [truths[index] for index in group], [seed, *group])
-        for index, video in zip(group, videos, strict=True):
+        for index in missing[group]:
             truth = truths[index]
             info = {"protocol": wanted, "given": fingerprint(truth)}
-            clip = Clip(video, protocol.fps, caption=truth.caption, name=truth.name, info=info)
+            clip = Clip(videos[index - group.start], protocol.fps, caption=truth.caption, name=truth.name, info=info)
             write_clip(clip, paths[index])
-        bar.update(len(group))
+        bar.update(len(missing[group]))
+    crew.wait_for_everyone()
     films = [read_clip(path) for path in paths]
     for truth, film, path in zip(truths, films, paths, strict=True):
         if film.info.get("given") != fingerprint(truth):

@@ -1,14 +1,74 @@
-"""Jobs in several processes behind one progress bar."""
+"""Jobs in several processes, here or on a cluster; where a process stands among those started together."""
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 
-from joblib import Parallel, delayed
+import torch
+from accelerate import PartialState
+from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from tqdm.auto import tqdm
 
+from pisa_kit.files import InputError, first_line
+
 WORKERS = 2
+
+
+def processes() -> PartialState:
+    """This process among those that `accelerate launch` or torchrun started together; alone without them."""
+    return PartialState(cpu=no_gpu())
+
+
+def no_gpu() -> bool:
+    """Has this machine nothing but CPUs? accelerate must be told, or it starts no processes on them."""
+    return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+@contextmanager
+def on_cluster(address: str | None) -> Iterator[None]:
+    """Inside, joblib's jobs (simulation, tracking, scoring) run on a Dask or Ray cluster, by these engines' own means.
+
+    The machines need this environment and the same folders. Dask's workers must have one thread each
+    (`dask worker --nthreads 1`): the simulator's pictures do not survive threads.
+
+    Args:
+        address: "dask://HOST:PORT" of a scheduler, "ray://HOST:PORT", "ray" for a local one; None: plain processes.
+
+    Raises:
+        InputError: another kind of address, an engine that is not installed, or a cluster that does not answer.
+    """
+    if address is None:
+        yield
+        return
+    kind, _, place = address.partition("://")
+    if kind not in ("dask", "ray"):
+        raise InputError("arguments", "cluster", f"is {address!r}", "Give dask://HOST:PORT, ray://HOST:PORT or ray.")
+    try:
+        client = _connect(kind, place)
+    except ImportError as error:
+        package = {"dask": "distributed", "ray": "ray"}[kind]
+        raise InputError("arguments", "cluster", f"needs {package}", f"pip install {package}") from error
+    except (OSError, ConnectionError, TimeoutError) as error:
+        problem = f"{address} does not answer ({first_line(error)})"
+        raise InputError("arguments", "cluster", problem, "Start it first, and give its address.") from error
+    with client, parallel_config(kind):
+        yield
+
+
+def _connect(kind: str, place: str):
+    """A context in which the cluster is connected."""
+    if kind == "dask":
+        from distributed import Client
+
+        return Client(place, timeout=20)
+    import ray
+    from ray.util.joblib import register_ray
+
+    ray.init(address=f"ray://{place}" if place else None, ignore_reinit_error=True)
+    register_ray()
+    return nullcontext()
 
 
 def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int = WORKERS) -> list:

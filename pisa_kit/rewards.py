@@ -113,6 +113,35 @@ def depth(net: nn.Module) -> RewardFunction:
     return reward
 
 
+def centre(tracker: nn.Module) -> RewardFunction:
+    """Distance of the dropped object's soft centroid from the truth's, image widths, |dx| + |dy| (ours).
+
+    What L2 measures, made differentiable. Masks that do not overlap have an IoU of 0 whatever their distance, so seg
+    cannot say where to go; this one can. Frames in which the tracker has lost the object are left out, as in L2.
+
+    Args:
+        tracker: as of `segmentation`.
+    """
+
+    def reward(video: torch.Tensor, truth: Truth) -> Reward:
+        with torch.no_grad():
+            wanted = _centroid(soft_masks(tracker, truth.video, truth.masks[:, 0])[0])
+        a, presence = soft_masks(tracker, video, truth.masks[:, 0])
+        found = (truth.masks[:, 1:].any(-1).any(-1) & (presence > 0.5)).to(a)
+        loss = ((_centroid(a) - wanted).abs().sum(-1) * found).sum(1) / found.sum(1).clamp(min=1)
+        counted = found.any(1) & truth.masks[:, 0].any(-1).any(-1)
+        return Reward(loss, counted, (presence < 0.5).float().mean(1))
+
+    return reward
+
+
+def _centroid(masks: torch.Tensor) -> torch.Tensor:
+    """Soft masks (..., H, W) to centroids (..., 2), x and y in image widths."""
+    y, x = (torch.arange(size, device=masks.device, dtype=masks.dtype) for size in masks.shape[-2:])
+    total = torch.stack([(masks.sum(-2) * x).sum(-1), (masks.sum(-1) * y).sum(-1)], -1)
+    return total / masks.sum((-2, -1)).clamp(min=1)[..., None] / masks.shape[-1]
+
+
 def newton(tracker: nn.Module, mass: float = 0.1, still: float = 0.5) -> RewardFunction:
     """No ground truth but frame 0's mask: constant acceleration of the image motion, and an object that stays.
 
@@ -145,10 +174,11 @@ MAKERS = {
     "seg": lambda folder: segmentation(load_tracker("reward", folder)),
     "flow": lambda folder: flow(load_flow(folder)),
     "depth": lambda folder: depth(load_depth(folder)),
+    "centre": lambda folder: centre(load_tracker("reward", folder)),
     "newton": lambda folder: newton(load_tracker("reward", folder)),
 }
 
 
 def load_rewards(names, folder=WEIGHTS) -> dict[str, RewardFunction]:
-    """Rewards on the nets that ship, by name: "seg", "flow", "depth", "newton"; another name raises InputError."""
+    """Rewards on the nets that ship, by name, see `MAKERS`; another name raises InputError."""
     return {name: MAKERS[check_choice(name, MAKERS, "reward")](folder) for name in names}

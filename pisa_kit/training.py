@@ -4,6 +4,7 @@ Everything random depends on (seed, step, process) alone, so that a run that was
 """
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,14 +13,18 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import LoggerType, get_available_trackers
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from tqdm.auto import tqdm
 
-from pisa_kit.files import InputError, atomic_path, write_json
+from pisa_kit.files import InputError, atomic_path, check_choice, write_json
 from pisa_kit.optimizers import Optimizer
+from pisa_kit.parallel import no_gpu
 from pisa_kit.presets import Training
+
+LOG_WITH = "PISA_LOG_WITH"  # not a setting: what is recorded where does not change a run
 
 
 class TrainingError(RuntimeError):
@@ -42,7 +47,8 @@ def train(
         loss: (model, batch, generator) to named scalar terms in raw units; the term "loss" is minimised.
         batch: (step, process, processes) to this process's share of the batch of that step.
         settings: every number of the run.
-        folder: receives settings.json, log.jsonl (a line per `log_every` steps) and checkpoint.safetensors.
+        folder: receives settings.json, log.jsonl (a line per `log_every` steps), checkpoint.safetensors, and what
+            TensorBoard reads, or another of accelerate's trackers that the environment variable `LOG_WITH` names.
         watch: called with every line of the log, e.g. to draw a curve.
 
     Returns:
@@ -53,8 +59,9 @@ def train(
         InputError: a checkpoint of another model, other settings or more steps, or a folder that cannot be written.
     """
     folder = Path(folder)
-    no_gpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    accelerator = Accelerator(mixed_precision=settings.precision, cpu=no_gpu)  # without cpu=True no processes on CPUs
+    accelerator = Accelerator(
+        mixed_precision=settings.precision, cpu=no_gpu(), log_with=_trackers(folder) or None, project_dir=folder
+    )
     # 1. what is trained, and how
     wrapped = accelerator.prepare(model)
     optimizer = Optimizer(trainable(model), settings)
@@ -67,6 +74,7 @@ def train(
     if accelerator.is_main_process:
         write_json(folder / "settings.json", asdict(settings))
         _forget_after(folder / "log.jsonl", start)
+    accelerator.init_trackers("pisa_kit", init_kwargs={"tensorboard": {"purge_step": start + 1}})
     # 3. the loop
     bar = tqdm(
         range(start, settings.steps),
@@ -97,6 +105,7 @@ def train(
                 line |= {"step": done, "gradient": float(norm), "lr": settings.learning_rate_at(step)}
                 line["seconds"] = round(time.perf_counter() - began, 4)
                 _append(folder / "log.jsonl", line)
+                accelerator.log({name: value for name, value in line.items() if name != "step"}, step=done)
                 bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
                 if watch:
                     watch(line)
@@ -104,8 +113,22 @@ def train(
                 save_checkpoint(folder / "checkpoint.safetensors", done, model, optimizer, average, settings)
         if done % settings.checkpoint_every == 0:
             accelerator.wait_for_everyone()
+    for tracker in accelerator.trackers:
+        tracker.finish()
     average.copy_to(trainable(model))
     return model.eval()
+
+
+def _trackers(folder: Path) -> list[str]:
+    """The experiment trackers that the environment variable `LOG_WITH` names, joined by commas; each is installed."""
+    names = [name for name in os.environ.get(LOG_WITH, "tensorboard").split(",") if name]
+    for name in names:
+        check_choice(name, [tracker.value for tracker in LoggerType if tracker != LoggerType.ALL], "tracker")
+    lacking = [name for name in names if name not in {tracker.value for tracker in get_available_trackers()}]
+    if lacking:
+        remedy = f"pip install {' '.join(lacking)}, or set {LOG_WITH} to others, or to nothing."
+        raise InputError(folder, "experiment tracker", f"{', '.join(lacking)} is not installed", remedy)
+    return names
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

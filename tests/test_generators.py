@@ -1,6 +1,10 @@
 """Generation: resumed, described, refused when mixed; videos from elsewhere matched by name."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from pisa_kit import generators
 from pisa_kit.embedded import assemble
 from pisa_kit.files import InputError, read_json
 from pisa_kit.generators import Protocol, generate, read_videos
-from pisa_kit.layouts import write_clip
+from pisa_kit.layouts import read_clip, write_clip
 from pisa_kit.scenes import sample
 from pisa_kit.simulate import simulate
 from pisa_kit.video import write_mp4
@@ -59,8 +63,49 @@ def test_interrupted_generation_continues(pipeline, truths, tmp_path, monkeypatc
         "_sample_group",
         lambda p, q, group, s: made.extend(t.name for t in group) or original(p, q, group, s),
     )
-    assert len(generate(pipeline, PROTOCOL, truths, 0, tmp_path)) == 3
-    assert made == ["00002"], "videos that are there are not made again"
+    assert len(generate(pipeline, PROTOCOL, truths, 0, tmp_path, batch=2)) == 3
+    assert made == ["00002"], "batches that are there are not made again"
+
+
+SCRIPT = """
+import os, sys
+sys.path.insert(0, {tests!r})
+import test_generators as t
+made = []
+def one(pipeline, protocol, group, seeds, original=t.generators._sample_group):
+    made.append(group)
+    if {killed} and len(made) > 1:
+        os.kill(os.getpid(), 9)
+    return original(pipeline, protocol, group, seeds)
+t.generators._sample_group = one
+truths = [t.simulate(t.sample(seed), 64, 5, 16, name=f"{{seed:05d}}") for seed in range(3)]
+t.generate(t.assemble(), t.PROTOCOL, truths, 0, {folder!r}, batch=1)
+"""
+
+
+def test_processes_make_the_same_bytes_as_one_and_a_killed_one_loses_nothing(pipeline, truths, tmp_path):
+    generate(pipeline, PROTOCOL, truths, 0, tmp_path / "one", batch=1)
+    tests, folder = str(Path(__file__).parent), tmp_path / "two"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for killed in (True, False):
+        (tmp_path / "script.py").write_text(SCRIPT.format(tests=tests, killed=killed, folder=str(folder)))
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(tmp_path / "script.py")]
+        done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300, env=environment)
+        made = sorted(path.name for path in folder.glob("*.npz"))
+        if killed:
+            assert done.returncode != 0 and "00000.npz" in made and len(made) < 3
+        else:
+            assert done.returncode == 0, done.stderr[-2000:]
+    assert made == sorted(path.name for path in (tmp_path / "one").glob("*.npz"))
+    for path in folder.glob("*.npz"):
+        assert (read_clip(path).frames == read_clip(tmp_path / "one" / path.name).frames).all()
+
+
+def test_a_batch_is_the_same_clips_after_an_interruption(pipeline, truths, tmp_path):
+    whole = generate(pipeline, PROTOCOL, truths, 0, tmp_path, batch=2)
+    (tmp_path / "00001.npz").unlink()
+    again = generate(pipeline, PROTOCOL, truths, 0, tmp_path, batch=2)
+    assert all((one.frames == other.frames).all() for one, other in zip(whole, again, strict=True))
 
 
 def test_another_protocol_in_the_same_folder_is_refused(pipeline, truths, tmp_path):

@@ -1,8 +1,11 @@
-"""Jobs in worker processes: results in order, no bars of their own, errors handed on."""
+"""Jobs in worker processes: results in order, no bars of their own, errors handed on; the same on a cluster."""
 
 import pytest
+from distributed import LocalCluster
+from test_cli import pisa, save_pairs
 
-from pisa_kit.parallel import run_jobs
+from pisa_kit.files import InputError
+from pisa_kit.parallel import on_cluster, run_jobs
 
 
 def job(number: int) -> int:
@@ -22,3 +25,33 @@ def test_results_are_in_order_and_only_the_outer_bar_shows(capfd):
 def test_an_error_in_a_worker_reaches_the_caller():
     with pytest.raises(ValueError, match="negative"):
         run_jobs(job, [(1,), (-1,)], "outer")
+
+
+def test_a_cluster_simulates_and_scores_the_same_bytes_as_local_processes(tmp_path):
+    pairs = save_pairs(tmp_path, broken=False)
+    recipe = ("--count", 3, "--size", 32, "--frames", 5)
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address.replace("tcp", "dask")
+        for place, options in {
+            "here": ("--workers", 1),
+            "two": ("--workers", 2),
+            "far": ("--cluster", address),
+        }.items():
+            for command in (("simulate", place, *recipe), ("score", pairs, "-o", f"{place}.jsonl")):
+                done = pisa(*command, *options, folder=tmp_path)
+                assert done.returncode == 0, done.stderr
+    for place in ("two", "far"):
+        assert (tmp_path / f"{place}.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()
+        for path in (tmp_path / "here").glob("*.npz"):
+            assert (tmp_path / place / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "address, problem", [("slurm://here", "Give dask://HOST:PORT"), ("dask://127.0.0.1:9", "does not answer")]
+)
+def test_a_cluster_that_is_not_there(address, problem, monkeypatch):
+    from distributed import Client
+
+    monkeypatch.setattr("distributed.Client", lambda place, timeout: Client(place, timeout=1))
+    with pytest.raises(InputError, match=problem), on_cluster(address):
+        pass

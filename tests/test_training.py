@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from pisa_kit import training
@@ -165,3 +166,21 @@ t.train(t.make_model(), loss, batch, t.SETTINGS, {str(tmp_path / "two")!r})
     torch.testing.assert_close(weights(continued), weights(single), atol=1e-6, rtol=0)
     lines = (tmp_path / "two" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2, 4, 6, 8, 10, 12], "one process writes the log"
+
+
+def test_trackers_follow_the_log_and_an_unknown_one_is_refused(tmp_path, monkeypatch):
+    train(make_model(), loss, make_batch, replace(SETTINGS, steps=6), tmp_path)
+    train(make_model(), loss, make_batch, SETTINGS, tmp_path)  # continued: no step is recorded twice
+    events = EventAccumulator(str(tmp_path / "pisa_kit")).Reload()
+    lines = training.read_log(tmp_path)
+    recorded = {event.step: event.value for event in events.Scalars("loss")}
+    assert recorded == {line["step"]: pytest.approx(line["loss"], rel=1e-5) for line in lines}
+    monkeypatch.setenv(training.LOG_WITH, "tensorbord")
+    with pytest.raises(InputError, match="tracker.*tensorboard"):
+        train(make_model(), loss, make_batch, SETTINGS, tmp_path / "other")
+    monkeypatch.setenv(training.LOG_WITH, "swanlab")
+    with pytest.raises(InputError, match="swanlab is not installed"):
+        train(make_model(), loss, make_batch, SETTINGS, tmp_path / "other")
+    monkeypatch.setenv(training.LOG_WITH, "")
+    train(make_model(), loss, make_batch, SETTINGS, tmp_path / "none")
+    assert not (tmp_path / "none" / "pisa_kit").exists()
