@@ -140,7 +140,7 @@ def score(
 @app.command()
 def download(
     name: Annotated[
-        str, typer.Argument(help="bench, psft, oro, checkpoints, sam2, depth-anything-v2, or a model of the zoo.")
+        str, typer.Argument(help="bench, psft, oro, checkpoints, sam2, depth-anything-v2, a zoo model, owner/name.")
     ],
     out: Annotated[Path, typer.Option(help="Folder the files go to.")] = Path("downloads"),
 ):
@@ -151,6 +151,23 @@ def download(
     from pisa_kit.hub import download
 
     typer.echo("\n".join(map(str, download(name, out))))
+
+
+@app.command()
+def push(
+    pipeline: Annotated[
+        Path, typer.Argument(help="Folder of a tuned pipeline, runs/<preset>/models/<run>/pipeline_N.")
+    ],
+    repository: Annotated[str, typer.Argument(help="owner/name on the Hugging Face hub; created if missing.")],
+    public: Annotated[bool, typer.Option(help="Of a new repository.")] = False,
+):
+    """Publish a tuned model in diffusers' format, with a model card of how it was made.
+
+    `pisa download owner/name` fetches it again.
+    """
+    from pisa_kit.hub import push
+
+    typer.echo(push(pipeline, repository, private=not public))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Downloads from the Hugging Face hub: the benchmark, training clips, checkpoints; resumed, checked, never half."""
+"""The Hugging Face hub: benchmark, training clips and weights fetched, resumed and checked; tuned models published."""
 
 import hashlib
 import shutil
@@ -6,16 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from huggingface_hub import HfApi, hf_hub_download
+import pandas as pd
+from huggingface_hub import HfApi, ModelCard, ModelCardData, hf_hub_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-from pisa_kit.files import InputError, check_choice, first_line
+from pisa_kit.files import InputError, check_choice, first_line, read_json
 from pisa_kit.prepare import SAM2
 from pisa_kit.zoo import ZOO
 
 PISA = "nyu-visionx/pisa-experiments"
 NOT_WANTED = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx")  # of models: pickles
 HUB_ERRORS = (httpx.HTTPError, OSError)  # the hub's own are of these kinds, the connection's and the disk's too
+CARD = """A `{kind}` after physics post-training with pisa_kit, the study kit for the PISA experiments
+([arXiv 2503.09595](https://arxiv.org/abs/2503.09595)): simulated drops, first frame and caption to video.
+
+Load it with diffusers' `from_pretrained`. It was trained on rendered drops of single objects, for studying what
+post-training teaches; nothing else of it was tested."""
 SPARE = 1.05  # disk space to ask for, over what the files need
 
 
@@ -48,7 +54,7 @@ def download(name: str, folder) -> list[Path]:
     """Fetches the files that are not there yet; a call after an interruption continues.
 
     Args:
-        name: in `SOURCES`.
+        name: in `SOURCES`, or owner/name of any model in diffusers' format, e.g. one that `push` published.
         folder: they go to folder/<name>, those of the PISA dataset to folder/<their path>.
 
     Returns:
@@ -58,9 +64,10 @@ def download(name: str, folder) -> list[Path]:
         InputError: unknown name, no connection, a gated or missing repository, too little disk space, or a file whose
             checksum is not the hub's (it is removed).
     """
-    source, folder = SOURCES[check_choice(name, SOURCES, "name")], Path(folder)
+    source = Source(name) if "/" in name else SOURCES[check_choice(name, SOURCES, "name")]
+    folder = Path(folder)
     if source.kind == "model":
-        folder = folder / name
+        folder = folder / name.split("/")[-1]
     wanted = _files(source, folder)
     missing = sum(one.size or 0 for one in wanted if not (folder / one.path).exists())
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +76,59 @@ def download(name: str, folder) -> list[Path]:
         problem = f"has {free / 1e9:.1f} GB left, {missing * SPARE / 1e9:.1f} are needed"
         raise InputError(folder, "space", problem, "Choose a folder on a larger disk.")
     return [_fetch(source, one, folder) for one in wanted]
+
+
+def push(pipeline, repository: str, private: bool = True) -> str:
+    """Publishes a tuned pipeline in diffusers' format, with a model card that says how it was made.
+
+    Args:
+        pipeline: folder of a run, e.g. runs/full/models/psft_.../pipeline_400; the run's settings.json beside it and,
+            of ORO, validation.json go into the card.
+        repository: owner/name; created if it is not there.
+        private: of a new repository.
+
+    Returns:
+        The address.
+
+    Raises:
+        InputError: not a pipeline's folder, no connection, or no right to write.
+    """
+    pipeline = Path(pipeline)
+    card = model_card(pipeline, repository)
+    try:
+        api = HfApi()
+        api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=pipeline, ignore_patterns=["README.md"])
+        card.push_to_hub(repository)
+    except (*HUB_ERRORS, ValueError) as error:
+        remedy = "Log in with `hf auth login`, check owner/name and connection, and call it again."
+        raise InputError(repository, "upload", f"failed ({first_line(error)})", remedy) from error
+    return f"https://huggingface.co/{repository}"
+
+
+def model_card(pipeline: Path, repository: str) -> ModelCard:
+    """The card of a tuned pipeline: kind, every number of its training, what held-out clips said."""
+    index = read_json(pipeline / "model_index.json")
+    if "_class_name" not in index:
+        raise InputError(pipeline / "model_index.json", "_class_name", "is missing", "Give a pipeline's folder.")
+    tags = ["image-to-video", "physics", "pisa"]
+    about = ModelCardData(license="apache-2.0", library_name="diffusers", pipeline_tag="image-to-video", tags=tags)
+    lines = [f"---\n{about.to_yaml()}\n---", f"# {repository.split('/')[-1]}", CARD.format(kind=index["_class_name"])]
+    settings, looks = pipeline.parent / "settings.json", pipeline.parent / "validation.json"
+    if settings.exists():
+        rows = [f"| {name} | {value} |" for name, value in read_json(settings).items()]
+        lines += [
+            f"Run `{pipeline.parent.name}`, `{pipeline.name}`:",
+            "\n".join(["| setting | value |", "|---|---|", *rows]),
+        ]
+    if looks.exists():
+        table = pd.DataFrame(read_json(looks)).round(4)
+        rows = [" | ".join(map(str, row)) for row in (table.columns, ["---"] * table.shape[1], *table.to_numpy())]
+        lines += [
+            "Validation clips (they chose the step and are not a result):",
+            "\n".join(f"| {row} |" for row in rows),
+        ]
+    return ModelCard("\n\n".join(lines) + "\n")
 
 
 def _files(source: Source, folder: Path) -> list:

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from pisa_kit import hub
-from pisa_kit.files import InputError
+from pisa_kit.files import InputError, write_json
 
 CONTENT = {"pisabench/real.zip": b"real", "pisabench/sim.zip": b"sim", "training_data/psft.zip": b"drops"}
 
@@ -127,3 +127,46 @@ def test_a_fault_of_ours_is_not_taken_for_the_network(server, tmp_path):
     server.fail = TypeError("a bug")
     with pytest.raises(TypeError):
         hub.download("bench", tmp_path)
+
+
+def tuned(folder):
+    pipeline = folder / "psft_16_clips_seed0" / "pipeline_4"
+    (pipeline / "transformer").mkdir(parents=True)
+    write_json(pipeline / "model_index.json", {"_class_name": "WanImageToVideoPipeline"})
+    (pipeline / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
+    write_json(pipeline.parent / "settings.json", {"steps": 4, "learning_rate": 0.004})
+    write_json(pipeline.parent / "validation.json", [{"step": 0, "l2": 0.0512345}, {"step": 4, "l2": 0.04}])
+    return pipeline
+
+
+def test_push_sends_the_pipeline_and_a_card_of_how_it_was_made(tmp_path, monkeypatch):
+    sent = {}
+    monkeypatch.setattr(hub.HfApi, "create_repo", lambda self, name, **kw: sent.update(repository=name, **kw))
+    monkeypatch.setattr(hub.HfApi, "upload_folder", lambda self, **kw: sent.update(kw))
+    monkeypatch.setattr(hub.ModelCard, "push_to_hub", lambda self, name: sent.update(card=str(self)))
+    assert hub.push(tuned(tmp_path), "me/drops") == "https://huggingface.co/me/drops"
+    assert sent["repository"] == "me/drops" and sent["private"] and sent["folder_path"].name == "pipeline_4"
+    for part in (
+        "license: apache-2.0",
+        "pipeline_tag: image-to-video",
+        "| learning_rate | 0.004 |",
+        "| 0.0 | 0.0512 |",
+    ):
+        assert part in sent["card"], part
+
+
+def test_push_without_a_pipeline_or_a_login_says_what_to_do(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="model_index.json"):
+        hub.push(tmp_path, "me/drops")
+
+    def refuse(self, name, **kw):
+        raise httpx.ConnectError("no network")
+
+    monkeypatch.setattr(hub.HfApi, "create_repo", refuse)
+    with pytest.raises(InputError, match="upload: failed .*no network.*hf auth login"):
+        hub.push(tuned(tmp_path), "me/drops")
+
+
+def test_any_repository_of_a_model_can_be_pulled(server, tmp_path):
+    paths = hub.download("me/drops", tmp_path)
+    assert {path.relative_to(tmp_path).parts[0] for path in paths} == {"drops"}
