@@ -4,13 +4,17 @@ The first latent frame is the clean picture, its tokens are at timestep 0; all o
 sigma = 1, data at sigma = 0, and the model predicts the velocity `noise - x0`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan, WanImageToVideoPipeline, WanTransformer3DModel
+from diffusers import DiffusionPipeline
+from torch import nn
 
-TEXT_TOKENS = 32  # prompts are padded to this length
+from pisa_kit.families import family_of
+
 TRAIN_TIMESTEPS = 1000  # sigma 1 in the transformer's units
 
 
@@ -43,38 +47,58 @@ class Condition:
         return Condition(self.first[index], self.text[index])
 
 
-def encode(autoencoder: AutoencoderKLWan, video: torch.Tensor) -> torch.Tensor:
+@contextmanager
+def placed(part: nn.Module, like: torch.Tensor) -> Iterator[nn.Module]:
+    """Inside, the part is where the tensor is; afterwards where it was: big parts stay off the GPU while idle."""
+    home = next(part.parameters()).device
+    try:
+        yield part.to(like.device)
+    finally:
+        part.to(home)
+
+
+def encode(autoencoder: nn.Module, video: torch.Tensor) -> torch.Tensor:
     """Video (B, 3, T, H, W) in [-1, 1] to normalised latents (B, C, t, h, w): the posterior's mean."""
     mean, std = _statistics(autoencoder, video)
-    return (autoencoder.encode(video).latent_dist.mean - mean) / std
+    with placed(autoencoder, video):
+        return (autoencoder.encode(video.to(autoencoder.dtype)).latent_dist.mean.to(video) - mean) / std
 
 
-def denormalise(autoencoder: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
-    """Normalised latents to those the autoencoder decodes."""
+def decode(autoencoder: nn.Module, latents: torch.Tensor, checkpoint: bool = False, **options) -> torch.Tensor:
+    """Normalised latents (B, C, t, h, w) to pixels (B, 3, T, H, W), about [-1, 1], not clamped.
+
+    Args:
+        autoencoder: where the latents are, if a gradient is wanted.
+        checkpoint: compute activations again in the backward pass.
+        options: of the family's own decoder, e.g. `autoencoder.decode`'s `gradient_frames`.
+    """
     mean, std = _statistics(autoencoder, latents)
-    return latents * std + mean
+    raw = (latents * std + mean).to(autoencoder.dtype)
+    with placed(autoencoder, latents):
+        return family_of(autoencoder).decode(autoencoder, raw, checkpoint, **options).to(latents)
 
 
-def _statistics(autoencoder: AutoencoderKLWan, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    config = autoencoder.config
+def _statistics(autoencoder: nn.Module, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(
-        torch.tensor(values, device=like.device, dtype=like.dtype).view(1, -1, 1, 1, 1)
-        for values in (config.latents_mean, config.latents_std)
+        torch.as_tensor(values, device=like.device, dtype=like.dtype).view(1, -1, 1, 1, 1)
+        for values in family_of(autoencoder).statistics(autoencoder)
     )
 
 
 @torch.no_grad()
-def condition(pipeline: WanImageToVideoPipeline, frames: torch.Tensor, captions: list[str]) -> Condition:
+def condition(pipeline: DiffusionPipeline, frames: torch.Tensor, captions: list[str]) -> Condition:
     """The condition of each clip.
 
     Args:
-        frames: (B, 3, H, W) in [-1, 1], the first frames.
+        frames: (B, 3, H, W) in [-1, 1], the first frames, on the device where everything happens.
         captions: B prompts.
     """
-    text, _ = pipeline.encode_prompt(
-        captions, do_classifier_free_guidance=False, max_sequence_length=TEXT_TOKENS, device=frames.device
-    )
-    return Condition(encode(pipeline.vae, frames[:, :, None]), text)
+    tokens = min(family_of(pipeline).prompt_tokens, pipeline.tokenizer.model_max_length)
+    options = {"do_classifier_free_guidance": False, "max_sequence_length": tokens, "device": frames.device}
+    with placed(pipeline.text_encoder, frames):
+        text, mask, *_ = pipeline.encode_prompt(captions, **options)
+    text = text if mask is None else text * mask[..., None]  # whoever needs the mask again: padding is zeros
+    return Condition(encode(pipeline.vae, frames[:, :, None]), text.to(frames))
 
 
 def with_first_frame(latents: torch.Tensor, given: Condition) -> torch.Tensor:
@@ -82,14 +106,14 @@ def with_first_frame(latents: torch.Tensor, given: Condition) -> torch.Tensor:
     return torch.cat([given.first.to(latents), latents[:, :, 1:]], 2)
 
 
-def token_timesteps(transformer: WanTransformer3DModel, latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+def token_timesteps(transformer: nn.Module, latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """Timesteps (B, tokens): 0 for the tokens of the first latent frame, 1000 sigma for the others.
 
     Args:
         latents: (B, C, t, h, w).
         sigma: (B,) in [0, 1].
     """
-    depth, height, width = transformer.config.patch_size
+    depth, height, width = family_of(transformer).patch(transformer.config)
     tokens = latents.shape[3] // height * (latents.shape[4] // width)
     frames = torch.arange(latents.shape[2] // depth, device=latents.device)
     noisy = (frames > 0).to(latents.dtype).repeat_interleave(tokens)
@@ -97,7 +121,7 @@ def token_timesteps(transformer: WanTransformer3DModel, latents: torch.Tensor, s
 
 
 def velocity(
-    transformer: torch.nn.Module, latents: torch.Tensor, sigma: torch.Tensor, given: Condition, plain=None
+    transformer: nn.Module, latents: torch.Tensor, sigma: torch.Tensor, given: Condition, plain=None
 ) -> torch.Tensor:
     """The model's velocity for noisy latents; the first frame is put in, its prediction means nothing.
 
@@ -110,10 +134,7 @@ def velocity(
     Returns:
         (B, C, t, h, w).
     """
-    timestep = token_timesteps(plain or transformer, latents, sigma)
-    return transformer(
-        hidden_states=with_first_frame(latents, given),
-        timestep=timestep,
-        encoder_hidden_states=given.text,
-        return_dict=False,
-    )[0]
+    plain = plain or transformer
+    timestep = token_timesteps(plain, latents, sigma)
+    noisy, text = (each.to(plain.dtype) for each in (with_first_frame(latents, given), given.text))
+    return family_of(plain).predict(transformer, plain.config, noisy, timestep, text).to(latents)

@@ -7,7 +7,13 @@ It is a designed stand-in, small enough for two CPU cores; swapping in the real 
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanTransformer3DModel
+from diffusers import (
+    AutoencoderKLWan,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    WanImageToVideoPipeline,
+    WanTransformer3DModel,
+)
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -16,10 +22,12 @@ from transformers.utils import logging as transformers_logging
 
 from pisa_kit import motion
 from pisa_kit.autoencoder import CHANNELS, make_autoencoder
+from pisa_kit.families import TRAINABLE, family_of
 from pisa_kit.files import WEIGHTS, InputError, read_json
 from pisa_kit.scenes import COLOURS, FAMILIES, SPLITS
 
 BASE = WEIGHTS / "embedded"  # the shipped base model
+PROMPT_TOKENS = 32  # prompts are padded to this length
 TEXT_WIDTH = 64
 SHIFT = 4.0  # of the noise levels towards 1: where an object goes is decided while there is still much noise
 diffusers_logging.disable_progress_bar()  # loading takes a second
@@ -37,7 +45,11 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=PROMPT_TOKENS,
     )
 
 
@@ -83,29 +95,42 @@ def assemble(
     )
 
 
-def load(path=BASE) -> WanImageToVideoPipeline:
-    """A pipeline in diffusers' directory format, safetensors only; without a path the shipped base model.
+def load(path=BASE, dtype: torch.dtype = torch.float32) -> DiffusionPipeline:
+    """A pipeline that can be trained, in diffusers' directory format, safetensors only; by default the shipped base.
+
+    Args:
+        path: folder; its class is one of `families.TRAINABLE`.
+        dtype: of the weights.
 
     Raises:
-        InputError: a component is missing, damaged, or its weights belong to another architecture.
+        InputError: another class, or a component that is missing, damaged, or has weights of another architecture.
     """
     path = Path(path)
     index = read_json(path / "model_index.json")
+    families = {family.pipeline.__name__: family for family in TRAINABLE}
+    if index.get("_class_name") not in families:
+        problem = f"is {index.get('_class_name')!r}, which cannot be trained here"
+        raise InputError(path / "model_index.json", "_class_name", problem, f"Give a {' or a '.join(families)}.")
+    family = families[index["_class_name"]]
     components = [name for name, kind in index.items() if isinstance(kind, list) and kind[0]]
     for component in components:
         if not (path / component).is_dir():
             remedy = "Give a complete folder in diffusers' format, as `save_pretrained` writes it."
             raise InputError(path, component, "is missing", remedy)
-    trained = {"vae": AutoencoderKLWan, "transformer": WanTransformer3DModel}
-    parts = {component: _load_part(path, component, kind) for component, kind in trained.items()}
-    return WanImageToVideoPipeline.from_pretrained(path, use_safetensors=True, **parts)
+    trained = {"vae": family.autoencoder, "transformer": family.transformer}
+    parts = {component: _load_part(path, component, kind, dtype) for component, kind in trained.items()}
+    pipeline = family.pipeline.from_pretrained(path, use_safetensors=True, dtype=dtype, **parts)
+    pipeline.set_progress_bar_config(disable=True)
+    family_of(pipeline)  # refuses a Wan that conditions otherwise
+    return pipeline
 
 
-def _load_part(path: Path, component: str, kind):
+def _load_part(path: Path, component: str, kind, dtype: torch.dtype):
     """One trained network; diffusers alone would fill what its file lacks with random weights and only warn."""
     remedy = "Use the config.json and the weights that were saved together."
     try:
-        part, info = kind.from_pretrained(path / component, use_safetensors=True, output_loading_info=True)
+        options = {"use_safetensors": True, "output_loading_info": True, "torch_dtype": dtype}
+        part, info = kind.from_pretrained(path / component, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(path, component, f"cannot be loaded ({str(error).splitlines()[0][:200]})", remedy) from error
     foreign = [*info["missing_keys"], *info["unexpected_keys"]]

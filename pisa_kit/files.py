@@ -103,6 +103,14 @@ def atomic_folder(path, place=os.rename):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def link_or_copy(source, target):
+    """Gives a file a second name, or where the file system cannot, a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def write_json(path, data) -> None:
     """Writes `data` as indented JSON, whole or not at all; NaN is refused because JSON has none."""
     with atomic_path(path) as temporary:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import WanImageToVideoPipeline
+from diffusers import DiffusionPipeline
 from tqdm.auto import tqdm
 
 from pisa_kit.clips import Clip, resample
 from pisa_kit.conditioning import condition, to_frames, to_video
+from pisa_kit.families import family_of
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.footage import to_square
 from pisa_kit.layouts import find_clips, read_clip, write_clip
-from pisa_kit.parallel import processes
+from pisa_kit.parallel import device, processes
 from pisa_kit.sampling import noise_like, sample
 from pisa_kit.zoo import StockModel, check_shape
 
@@ -41,7 +42,7 @@ class Protocol:
 
 
 def generate(
-    pipeline: WanImageToVideoPipeline | StockModel,
+    pipeline: DiffusionPipeline | StockModel,
     protocol: Protocol,
     truths: list[Clip],
     seed: int,
@@ -55,7 +56,7 @@ def generate(
     the byte after an interruption and with any number of processes (`accelerate launch`, torchrun).
 
     Args:
-        pipeline: the embedded pipeline or one of its kind (`expand_timesteps`), or a model of the zoo.
+        pipeline: one that can be trained here (`families.TRAINABLE`), filmed with our sampler, or a model of the zoo.
         protocol: settings; a folder made with others is refused.
         truths: clips that give first frame, caption and name.
         seed: of the noise.
@@ -114,9 +115,9 @@ def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[
     each = [seeds[0] * 1_000_003 + place for place in seeds[1:]]
     if isinstance(pipeline, StockModel):
         return pipeline.film(protocol, truths, each)
-    first = to_video(np.stack([truth.frames[:1] for truth in truths])).to(pipeline.device)
+    first = to_video(np.stack([truth.frames[:1] for truth in truths])).to(device())
     given = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths])
-    latent_frames = (protocol.frames - 1) // pipeline.vae.config.scale_factor_temporal + 1
+    latent_frames = (protocol.frames - 1) // family_of(pipeline).strides(pipeline).frames + 1
     noise = noise_like(given, latent_frames, each)
     return to_frames(sample(pipeline, given, noise, protocol.steps))
 
@@ -130,11 +131,10 @@ def revision(module: torch.nn.Module) -> str:
     return digest.hexdigest()[:8]
 
 
-def check_frames(pipeline: WanImageToVideoPipeline, protocol: Protocol):
+def check_frames(pipeline: DiffusionPipeline, protocol: Protocol):
     """Raises InputError unless the frame count and size fit the autoencoder's and the transformer's strides."""
-    autoencoder = pipeline.vae.config
-    multiple = autoencoder.scale_factor_spatial * pipeline.transformer.config.patch_size[1]
-    check_shape(protocol.model, protocol.frames, autoencoder.scale_factor_temporal, multiple, size=protocol.size)
+    strides = family_of(pipeline).strides(pipeline)
+    check_shape(protocol.model, protocol.frames, strides.frames, strides.multiple, size=protocol.size)
 
 
 def read_videos(folder, truths: list[Clip], fps: float | None = None) -> tuple[list[Clip], list[tuple[str, str]]]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import WanImageToVideoPipeline
+from diffusers import DiffusionPipeline
 
-from pisa_kit.autoencoder import decode
-from pisa_kit.conditioning import Condition, denormalise, to_video, velocity
+from pisa_kit.conditioning import Condition, decode, to_video, velocity
 from pisa_kit.files import InputError, read_json, write_json
+from pisa_kit.parallel import device
 from pisa_kit.presets import Tuning
 from pisa_kit.psft import add_noise, draw, fit
 from pisa_kit.rewards import RewardFunction, Truth
@@ -18,8 +18,8 @@ from pisa_kit.sampling import sample_latents
 
 
 def oro_loss(
-    pipeline: WanImageToVideoPipeline,
-    before: WanImageToVideoPipeline,
+    pipeline: DiffusionPipeline,
+    before: DiffusionPipeline,
     rewards: dict[str, RewardFunction],
     settings: Tuning,
 ) -> Callable:
@@ -33,7 +33,8 @@ def oro_loss(
         before: the model it must stay near, frozen.
         rewards: by name, as in `settings.weights`.
     """
-    autoencoder, steps = pipeline.vae.requires_grad_(False), settings.sampling_steps
+    autoencoder, steps = pipeline.vae.requires_grad_(False).to(device()), settings.sampling_steps
+    before.transformer.to(device())
 
     def loss(model: torch.nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
         given, truth = Condition(batch["first"], batch["text"]), Truth(batch["video"], batch["masks"])
@@ -41,7 +42,7 @@ def oro_loss(
         noise = torch.randn((count, channels, batch["latent_frames"], *side), generator=generator).to(given.first)
         through = settings.gradient_steps or int(torch.randint(1, steps + 1, (), generator=generator))
         latents = sample_latents(pipeline, given, noise, steps, through, settings.checkpoint, model)
-        video = decode(autoencoder, denormalise(autoencoder, latents), settings.checkpoint)
+        video = decode(autoencoder, latents, settings.checkpoint)
         terms, total = {}, torch.zeros((), device=video.device)
         for name, weight in settings.weights.items():
             result = rewards[name](video, truth)
@@ -66,15 +67,15 @@ def _distance(model, pipeline, before, latents: torch.Tensor, given: Condition, 
 
 
 def tune(
-    pipeline: WanImageToVideoPipeline,
+    pipeline: DiffusionPipeline,
     clips: dict,
     rewards: dict[str, RewardFunction],
     settings: Tuning,
     folder,
     label: str = "ORO",
-    validate: Callable[[WanImageToVideoPipeline], dict] | None = None,
+    validate: Callable[[DiffusionPipeline], dict] | None = None,
     watch: Callable[[dict], None] | None = None,
-) -> tuple[WanImageToVideoPipeline, list[dict]]:
+) -> tuple[DiffusionPipeline, list[dict]]:
     """Tunes the pipeline's transformer on rewards; continues after an interruption.
 
     Held-out metrics, not the reward, say when to stop: after `settings.patience` looks without a better one, the model
@@ -113,7 +114,7 @@ def tune(
             "masks": torch.from_numpy(clips["masks"][chosen]),
         }
 
-    def make_loss(tuned: WanImageToVideoPipeline) -> Callable:
+    def make_loss(tuned: DiffusionPipeline) -> Callable:
         return oro_loss(tuned, pipeline, rewards, settings)
 
     if validate is None:

@@ -21,9 +21,14 @@ def processes() -> PartialState:
     return PartialState(cpu=no_gpu())
 
 
+def device() -> torch.device:
+    """Where models work: this process's GPU, or the CPU."""
+    return processes().device
+
+
 def no_gpu() -> bool:
-    """Has this machine nothing but CPUs? accelerate must be told, or it starts no processes on them."""
-    return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    """Is there no CUDA device? accelerate must be told, or it starts no processes on CPUs."""
+    return not torch.cuda.is_available()
 
 
 @contextmanager

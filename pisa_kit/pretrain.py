@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from diffusers import AutoencoderKLWan
 
 from pisa_kit.autoencoder import Reconstruction, frame_by_frame, make_autoencoder, object_weight, reconstruction_loss
@@ -15,6 +14,7 @@ from pisa_kit.conditioning import to_video
 from pisa_kit.corpora import CORPUS_SEED, corpus, read_corpus, vary_captions
 from pisa_kit.embedded import assemble
 from pisa_kit.files import read_json, write_json
+from pisa_kit.parallel import processes
 from pisa_kit.presets import Training
 from pisa_kit.psft import cache_latents, train_transformer
 from pisa_kit.training import train
@@ -98,7 +98,7 @@ def pretrain_autoencoder(folder, clips: int = 4000, stages: tuple[Stage, ...] = 
         with frame_by_frame() if stage.frames == 1 else nullcontext():
             train(model, reconstruction_loss, batch, stage.training, folder / label, label)
     measure_latents(model.autoencoder, frames[:MEASURED])
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         model.autoencoder.save_pretrained(folder / "vae")
     return model.autoencoder
 
@@ -132,7 +132,7 @@ def pretrain_transformer(folder, clips: int = 4000, diets: tuple[Diet, ...] = TR
         cached = cache_latents(pipeline, frames, captions, folder / f"latents_generic_{number}.npz")
         label = f"transformer_{number}"
         pipeline = train_transformer(pipeline, cached, diet.training, folder / label, label)
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         pipeline.save_pretrained(folder / "embedded")
         for path in (folder / "embedded").rglob("*.json"):  # without the folders of the machine that made it
             write_json(path, {key: value for key, value in read_json(path).items() if key != "_name_or_path"})

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import PartialState
 from torch import nn
 
 from pisa_kit.conditioning import to_video
 from pisa_kit.corpora import corpus, read_corpus, read_truth, reconstructed
 from pisa_kit.files import InputError, check_choice
 from pisa_kit.net_files import save_net
+from pisa_kit.parallel import processes
 from pisa_kit.presets import Training
 from pisa_kit.tiny_nets import DepthNet, FlowNet, MaskTracker, depth_loss, erase, flow_loss, tracking_loss
 from pisa_kit.training import seeded, train
@@ -108,7 +108,7 @@ def _train(
     """Trains a new net and writes it for `net_files.load_net`."""
     torch.manual_seed(settings.seed)
     model = train(kind(width), loss, batch, settings, Path(folder) / f"{name}_training", label=name)
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         save_net(Path(folder) / name, model, width, settings, clips=[len(pool.clips) for pool in pools])
     return model
 

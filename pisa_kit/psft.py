@@ -7,19 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
+from diffusers import DiffusionPipeline
+from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
+from torch import nn
 from tqdm.auto import tqdm
 
 from pisa_kit.conditioning import Condition, condition, encode, to_video, velocity
 from pisa_kit.embedded import SHIFT, load
-from pisa_kit.files import InputError, atomic_folder, read_npz, write_npz
+from pisa_kit.files import InputError, atomic_folder, link_or_copy, read_npz, write_npz
+from pisa_kit.parallel import device, processes
 from pisa_kit.presets import Training
 from pisa_kit.training import train
 
 SIGMA_SPREAD = 1.2  # of the logit-normal distribution of noise levels
 MOVING = 0.5  # mean squared difference to the first latent frame (normalised latents) at which a place counts as moving
+LARGE = 500_000_000  # parameters from which on activations are computed again in the backward pass, to save memory
 MOVING_WEIGHT = 6.0  # of places in which anything moves: a dropped object fills a hundredth of the picture
 
 
@@ -39,7 +42,7 @@ def add_noise(x0: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tenso
     return (1 - level) * x0 + level * noise, noise, sigma
 
 
-def velocity_loss(model: torch.nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
+def velocity_loss(model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Weighted mean squared error of the velocity `noise - x0` at `x = (1 - sigma) x0 + sigma noise`.
 
     The first latent frame is the condition: it enters clean and is left out of the loss. "error" is the plain mean.
@@ -70,7 +73,7 @@ def place_weight(x0: torch.Tensor) -> torch.Tensor:
     return 1 + (MOVING_WEIGHT - 1) * (change > MOVING)
 
 
-def cache_latents(pipeline: WanImageToVideoPipeline, videos, captions: list[str], path, batch: int = 8) -> dict:
+def cache_latents(pipeline: DiffusionPipeline, videos, captions: list[str], path, batch: int = 8) -> dict:
     """Encodes training clips once; the file is used again if it is there.
 
     Args:
@@ -85,23 +88,23 @@ def cache_latents(pipeline: WanImageToVideoPipeline, videos, captions: list[str]
         return read_npz(path, "latents", "text")
     latents, text = [], []
     for start in tqdm(range(0, len(videos), batch), desc="encoding", unit=f"{batch} clips"):
-        frames = to_video(np.asarray(videos[start : start + batch]))
+        frames = to_video(np.asarray(videos[start : start + batch])).to(device())
         with torch.no_grad():
-            latents.append(encode(pipeline.vae, frames).numpy())
-            text.append(condition(pipeline, frames[:, :, 0], captions[start : start + batch]).text.numpy())
+            latents.append(encode(pipeline.vae, frames).cpu().numpy())
+            text.append(condition(pipeline, frames[:, :, 0], captions[start : start + batch]).text.cpu().numpy())
     cached = {"latents": np.concatenate(latents), "text": np.concatenate(text)}
     write_npz(path, **cached)
     return cached
 
 
 def train_transformer(
-    pipeline: WanImageToVideoPipeline,
+    pipeline: DiffusionPipeline,
     cached: dict,
     settings: Training,
     folder,
     label: str = "psft",
     watch: Callable[[dict], None] | None = None,
-) -> WanImageToVideoPipeline:
+) -> DiffusionPipeline:
     """Trains the pipeline's transformer on cached latents with the velocity loss; continues after an interruption.
 
     Pre-training and PSFT are this function on different clips. The result after a number of steps is kept, so a longer
@@ -136,40 +139,60 @@ def draw(clips: int, settings: Training, step: int) -> np.ndarray:
 
 
 def fit(
-    pipeline: WanImageToVideoPipeline,
-    make_loss: Callable[[WanImageToVideoPipeline], Callable],
+    pipeline: DiffusionPipeline,
+    make_loss: Callable[[DiffusionPipeline], Callable],
     batch: Callable,
     settings: Training,
     folder,
     label: str,
     watch: Callable[[dict], None] | None = None,
-) -> WanImageToVideoPipeline:
+) -> DiffusionPipeline:
     """`training.train` on a copy of the pipeline's transformer; the result is kept as folder/pipeline_<steps>.
 
     Args:
         make_loss: from the pipeline with the transformer that is trained to the loss.
         batch, settings, watch: see `training.train`.
     """
-    done = Path(folder) / f"pipeline_{settings.steps}"
+    done, kind = Path(folder) / f"pipeline_{settings.steps}", pipeline.transformer.dtype
     if not done.exists():
         transformer = copy.deepcopy(pipeline.transformer)
         if settings.lora_rank:
             add_lora(transformer, settings)
-        parts = pipeline.components | {"transformer": transformer}
-        tuned = type(pipeline)(**parts, expand_timesteps=pipeline.config.expand_timesteps)
+        else:
+            transformer.float()
+        if transformer.num_parameters() > LARGE:
+            transformer.enable_gradient_checkpointing()
+        options = {name: value for name, value in pipeline.config.items() if name not in pipeline.components}
+        options = {name: value for name, value in options.items() if not name.startswith("_")}
+        tuned = type(pipeline)(**(pipeline.components | {"transformer": transformer}), **options)
         train(transformer, make_loss(tuned), batch, settings, folder, label, watch)
         if settings.lora_rank:
             transformer.fuse_lora()
             transformer.unload_lora()
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             with atomic_folder(done) as temporary:
-                tuned.save_pretrained(temporary)
-        PartialState().wait_for_everyone()
-    return load(done)
+                _save(tuned, transformer.to(kind), pipeline.config.get("_name_or_path"), temporary)
+        processes().wait_for_everyone()
+    return load(done, kind)
 
 
-def add_lora(transformer: WanTransformer3DModel, settings: Training):
-    """Freezes the weights and adds trainable low-rank products to those of attention (LoRA, `peft`)."""
+def _save(tuned: DiffusionPipeline, transformer: nn.Module, base: str | None, folder: Path):
+    """Writes the pipeline; files of parts that stayed as they were are links to the base's: a text encoder is large."""
+    if not Path(base or "", "model_index.json").exists():
+        tuned.save_pretrained(folder)
+        return
+    transformer.save_pretrained(folder / "transformer")
+    for path in sorted(Path(base).rglob("*")):
+        part = path.relative_to(base)
+        if path.is_file() and (part.parts[0] in tuned.components or part.name == "model_index.json"):
+            if part.parts[0] != "transformer":
+                (folder / part).parent.mkdir(parents=True, exist_ok=True)
+                link_or_copy(path, folder / part)
+
+
+def add_lora(transformer: nn.Module, settings: Training):
+    """Freezes the weights and adds trainable low-rank products to those of attention (LoRA, `peft`), in float32."""
     torch.manual_seed(settings.seed)
     layers = ["to_q", "to_k", "to_v", "to_out.0"]
     transformer.add_adapter(LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_rank, target_modules=layers))
+    cast_training_params(transformer)

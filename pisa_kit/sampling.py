@@ -1,11 +1,11 @@
 """From noise to video: the stock pipeline's sampler with gradients through its last steps, if wanted."""
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline
+from diffusers import DiffusionPipeline
 from torch.utils.checkpoint import checkpoint as recompute
 
-from pisa_kit.autoencoder import decode
-from pisa_kit.conditioning import TRAIN_TIMESTEPS, Condition, denormalise, velocity, with_first_frame
+from pisa_kit.conditioning import TRAIN_TIMESTEPS, Condition, decode, placed, velocity, with_first_frame
+from pisa_kit.families import family_of
 
 
 def noise_like(given: Condition, frames: int, seeds: list[int]) -> torch.Tensor:
@@ -16,7 +16,7 @@ def noise_like(given: Condition, frames: int, seeds: list[int]) -> torch.Tensor:
 
 
 def sample_latents(
-    pipeline: WanImageToVideoPipeline,
+    pipeline: DiffusionPipeline,
     given: Condition,
     noise: torch.Tensor,
     steps: int,
@@ -26,7 +26,7 @@ def sample_latents(
 ) -> torch.Tensor:
     """Euler steps of the probability flow from noise (sigma 1) to latents (sigma 0).
 
-    With `gradient_steps` = 0 this is what `WanImageToVideoPipeline` computes without guidance.
+    With `gradient_steps` = 0 this is what the stock pipeline computes without guidance.
 
     Args:
         noise: (B, C, t, h, w).
@@ -38,8 +38,8 @@ def sample_latents(
     Returns:
         Normalised latents (B, C, t, h, w), the first frame clean.
     """
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipeline.scheduler.config)
-    scheduler.set_timesteps(steps, device=noise.device)
+    scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+    family_of(pipeline).set_timesteps(scheduler, steps, noise)
     latents = noise
     for index, timestep in enumerate(scheduler.timesteps):
         with torch.set_grad_enabled(torch.is_grad_enabled() and index >= steps - gradient_steps):
@@ -52,7 +52,8 @@ def sample_latents(
 
 
 @torch.no_grad()
-def sample(pipeline: WanImageToVideoPipeline, given: Condition, noise: torch.Tensor, steps: int) -> torch.Tensor:
+def sample(pipeline: DiffusionPipeline, given: Condition, noise: torch.Tensor, steps: int) -> torch.Tensor:
     """Videos (B, 3, T, H, W) in [-1, 1] from noise (B, C, t, h, w)."""
-    latents = sample_latents(pipeline, given, noise, steps)
-    return decode(pipeline.vae, denormalise(pipeline.vae, latents)).clamp(-1, 1)
+    with placed(pipeline.transformer, noise):
+        latents = sample_latents(pipeline, given, noise, steps)
+    return decode(pipeline.vae, latents).clamp(-1, 1)

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import LoggerType, get_available_trackers
+from accelerate.utils import send_to_device
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError, safe_open
 from torch import nn
@@ -90,7 +91,7 @@ def train(
         generator = seeded(settings.seed, step, accelerator.process_index)
         share = batch(step, accelerator.process_index, accelerator.num_processes)
         with accelerator.autocast():
-            terms = loss(wrapped, share, generator)
+            terms = loss(wrapped, send_to_device(share, accelerator.device), generator)
         accelerator.backward(terms["loss"])
         norm = accelerator.clip_grad_norm_(trainable(model), settings.clip)
         _check_finite(terms, norm, step, label)

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pisa_kit.conditioning import TEXT_TOKENS
-from pisa_kit.embedded import load
+from pisa_kit.embedded import PROMPT_TOKENS, load
 from pisa_kit.generators import Protocol, generate
 from pisa_kit.presets import Training
 from pisa_kit.psft import cache_latents, velocity_loss
@@ -36,7 +35,7 @@ def stock(pipeline, truths):
             num_frames=17,
             num_inference_steps=STEPS,
             guidance_scale=1.0,
-            max_sequence_length=TEXT_TOKENS,
+            max_sequence_length=PROMPT_TOKENS,
             generator=torch.Generator().manual_seed(seed),
         )
 

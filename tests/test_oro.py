@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from pisa_kit import oro, psft
-from pisa_kit.autoencoder import decode
-from pisa_kit.conditioning import Condition, denormalise, to_video
+from pisa_kit.conditioning import Condition, decode, to_video
 from pisa_kit.embedded import load
 from pisa_kit.files import InputError
 from pisa_kit.presets import Training, Tuning
@@ -49,7 +48,7 @@ def rewards():
 def gradient_of(base, given, truth, rewards, through: int, checkpoint: bool, frames=None) -> torch.Tensor:
     base.transformer.zero_grad()
     latents = sample_latents(base, given, noise_like(given, 9, [0]), 3, through, checkpoint)
-    video = decode(base.vae, denormalise(base.vae, latents), checkpoint, frames)
+    video = decode(base.vae, latents, checkpoint, gradient_frames=frames)
     rewards["seg"](video, truth).loss.sum().backward()
     return torch.cat([p.grad.flatten() for p in base.transformer.parameters() if p.grad is not None])
 
@@ -76,7 +75,7 @@ def test_more_steps_more_gradient_and_the_same_video(base, given, truth, rewards
 
 
 def test_only_the_chosen_frames_carry_gradients(base, clips):
-    latents = denormalise(base.vae, torch.from_numpy(clips["latents"][:1])).requires_grad_(True)
+    latents = torch.from_numpy(clips["latents"][:1]).requires_grad_(True)
     whole = decode(base.vae, latents)
     video = decode(base.vae, latents, gradient_frames=[8])
     assert torch.equal(video, whole)

@@ -1,0 +1,122 @@
+"""A second kind of model (LTX: other packing, noise levels, normalisation) through the same sampler, PSFT and ORO."""
+
+import numpy as np
+import pytest
+import torch
+from test_oro import SETTINGS
+from tiny_pipelines import make
+
+from pisa_kit import oro, psft
+from pisa_kit.conditioning import Condition, condition, decode, encode, to_video
+from pisa_kit.embedded import load
+from pisa_kit.families import Ltx, family_of
+from pisa_kit.files import InputError
+from pisa_kit.generators import Protocol, generate
+from pisa_kit.presets import Training
+from pisa_kit.rewards import load_rewards
+from pisa_kit.sampling import noise_like, sample
+from pisa_kit.scenes import sample as draw_scene
+from pisa_kit.simulate import simulate
+
+torch.set_num_threads(1)
+CAPTION = "A red mug falls."
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ltx") / "ltx"
+    torch.manual_seed(0)
+    pipeline = make("ltx-video")
+    pipeline.vae.latents_mean += torch.linspace(-1, 1, 8)
+    pipeline.vae.latents_std *= torch.linspace(0.5, 2, 8)
+    pipeline.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pipeline(folder):
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def clips(pipeline, tmp_path_factory):
+    made = [simulate(draw_scene(seed), 64, 17, 16, name=f"{seed}") for seed in range(2)]
+    frames, masks = (np.stack([getattr(clip, name) for clip in made]) for name in ("frames", "dropped"))
+    path = tmp_path_factory.mktemp("latents") / "latents.npz"
+    captions = [clip.caption for clip in made]
+    return made, psft.cache_latents(pipeline, frames, captions, path) | {"frames": frames, "masks": masks}
+
+
+def test_the_sampler_is_the_stock_pipelines(pipeline):
+    frame = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    given = condition(pipeline, frame, [CAPTION])
+    noise = noise_like(given, 3, [3])
+    ours = sample(pipeline, given, noise, steps=4)
+    noise[:, :, :1] = given.first  # the stock pipeline wants the clean picture in the latents it is given
+    size = {"height": 64, "width": 64, "num_frames": 17, "frame_rate": 25}
+    stock = pipeline(
+        image=(frame + 1) / 2,
+        prompt=CAPTION,
+        latents=Ltx.pipeline._pack_latents(noise),
+        num_inference_steps=4,
+        guidance_scale=1.0,
+        max_sequence_length=32,
+        output_type="pt",
+        **size,
+    ).frames
+    assert torch.abs((ours + 1) / 2 - stock.movedim(1, 2)).max() <= 5e-5
+
+
+def test_latents_are_normalised_as_the_pipeline_does(pipeline, clips):
+    video = to_video(clips[1]["frames"])
+    with torch.no_grad():
+        raw = pipeline.vae.encode(video).latent_dist.mean
+        latents = encode(pipeline.vae, video)
+        stock = Ltx.pipeline._normalize_latents(raw, pipeline.vae.latents_mean, pipeline.vae.latents_std)
+        torch.testing.assert_close(latents, stock, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(decode(pipeline.vae, latents), pipeline.vae.decode(raw).sample, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_psft_in_the_same_loop_is_saved_in_the_same_format(pipeline, clips, rank, tmp_path):
+    settings = Training(steps=3, batch=2, learning_rate=1e-3, warmup=1, ema=0.5, lora_rank=rank, log_every=1)
+    cached = {name: clips[1][name] for name in ("latents", "text")}
+    tuned = psft.train_transformer(pipeline, cached, settings, tmp_path / "run")
+    assert isinstance(tuned, Ltx.pipeline) and (tmp_path / "run" / "pipeline_3" / "text_encoder").is_dir()
+    before, after = (dict(each.transformer.named_parameters()) for each in (pipeline, tuned))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    if rank:
+        assert {name.split(".")[-2] for name in moved} <= {"to_q", "to_k", "to_v", "0"}
+    films = generate(tuned, Protocol("ltx", steps=2), clips[0], 0, tmp_path / "films")
+    assert [film.frames.shape for film in films] == [(17, 64, 64, 3)] * 2
+
+
+def test_oro_in_the_same_loop(pipeline, clips, tmp_path):
+    tuned, _ = oro.tune(pipeline, clips[1], load_rewards(["seg"]), SETTINGS, tmp_path)
+    before, after = (torch.cat([p.flatten() for p in each.transformer.parameters()]) for each in (pipeline, tuned))
+    assert torch.isfinite(after).all() and not torch.equal(before, after)
+
+
+def test_frames_must_fit_the_family(pipeline, clips, tmp_path):
+    with pytest.raises(InputError, match="frames: is 16, the autoencoder needs a multiple of 8 plus 1. Use 9 or 17"):
+        generate(pipeline, Protocol("ltx", frames=16), clips[0], 0, tmp_path)
+
+
+def test_models_that_can_only_be_filmed_with_are_refused(tmp_path):
+    make("stable-video-diffusion").save_pretrained(tmp_path / "svd")
+    with pytest.raises(InputError, match="'StableVideoDiffusionPipeline', which cannot be trained here"):
+        load(tmp_path / "svd")
+    make("wan2.1-i2v-14b").save_pretrained(tmp_path / "wan")
+    with pytest.raises(InputError, match="expand_timesteps"):
+        load(tmp_path / "wan")
+    with pytest.raises(InputError, match="is Linear"):
+        family_of(torch.nn.Linear(1, 1))
+
+
+def test_padding_of_prompts_is_not_attended_to(pipeline):
+    frame = torch.zeros(1, 3, 64, 64)
+    given = condition(pipeline, frame, [CAPTION])
+    short = Condition(given.first, given.text[:, : int(given.text.ne(0).any(-1).sum())])
+    noise = noise_like(given, 3, [0])
+    torch.testing.assert_close(sample(pipeline, given, noise, 2), sample(pipeline, short, noise, 2), atol=1e-4, rtol=0)
