@@ -302,11 +302,16 @@ def pretrain(
 @app.command()
 def study(
     preset: Annotated[
-        str, typer.Option(help="smoke (minutes, for tests), mini (one seed), full (three seeds, hours).")
+        str,
+        typer.Option(help="smoke (for tests), mini (one seed), full (three, hours); gpu, paper (with --model)."),
     ] = "mini",
     runs: Annotated[Path, typer.Option(help="Folder for executed notebooks, data, figures and results.")] = Path(
         "runs"
     ),
+    model: Annotated[
+        Path | None, typer.Option(help="Wan 2.2 TI2V or LTX-Video in diffusers' format, instead of the embedded model.")
+    ] = None,
+    bench: Annotated[Path | None, typer.Option(help="Clips of `pisa prepare` that notebook 01 evaluates too.")] = None,
     only: Annotated[str | None, typer.Option(help='Only notebooks whose name starts with this, e.g. "01".')] = None,
     fresh: Annotated[bool, typer.Option(help="Start anew: forget finished notebooks, clips and videos.")] = False,
     log_with: LogWith = None,
@@ -316,7 +321,7 @@ def study(
 
     _log_with(log_with)
     try:
-        results = run_study(preset, runs, only, fresh, say=lambda line: typer.echo(line))
+        results = run_study(preset, runs, only, fresh, lambda line: typer.echo(line), model, bench)
     except NotebookError as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from error

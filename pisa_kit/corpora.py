@@ -11,6 +11,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from pisa_kit.autoencoder import Reconstruction
+from pisa_kit.clips import Clip
 from pisa_kit.conditioning import to_frames, to_video
 from pisa_kit.distribution import ambiguous_scene, between
 from pisa_kit.files import read_npz, write_npz
@@ -46,6 +47,7 @@ def corpus(
     workers: int = 2,
     truth: bool = False,
     prior: tuple[float, float] | None = None,
+    video: Video = VIDEO,
 ) -> Path:
     """Simulates a corpus of seen shapes and textures in files of at most `SHARD` clips; finished files are kept.
 
@@ -59,9 +61,10 @@ def corpus(
         truth: also store depth and flow, as float16, for `read_truth`.
         prior: ambiguous scenes, whose object is at a distance uniform in this range (metres) behind the same picture
             (`distribution.ambiguous_scene`).
+        video: size of the clips.
     """
     folder = Path(folder)
-    starts, recipe = range(0, count, SHARD), (drops, any_colour, first, ranges, prior)
+    starts, recipe = range(0, count, SHARD), (drops, any_colour, first, ranges, prior, video)
     jobs = (delayed(_write_shard)(folder, start, min(SHARD, count - start), truth, *recipe) for start in starts)
     shards = Parallel(n_jobs=workers, return_as="generator")(jobs)
     done = all((folder / f"{start // SHARD:04d}.npz").exists() for start in starts)
@@ -79,24 +82,25 @@ def _write_shard(
     first: int,
     ranges: Ranges,
     prior: tuple[float, float] | None,
+    video: Video,
 ):
     path = folder / f"{start // SHARD:04d}.npz"
     if path.exists():
         return
-    clips = [_clip(first + start + index, drops, any_colour, ranges, prior) for index in range(count)]
+    clips = [_clip(first + start + index, drops, any_colour, ranges, prior, video) for index in range(count)]
     captions = np.frombuffer("\n".join(clip.caption for clip in clips).encode(), np.uint8)
     frames, masks = np.stack([clip.frames for clip in clips]), np.stack([clip.dropped for clip in clips])
     more = {name: np.stack([getattr(clip, name) for clip in clips]).astype(np.float16) for name in TRUTH if truth}
     write_npz(path, frames=frames, masks=np.packbits(masks, axis=-1), captions=captions, **more)
 
 
-def _clip(seed: int, drops: float, any_colour: float, ranges: Ranges, prior: tuple[float, float] | None = None):
+def _clip(seed: int, drops: float, any_colour: float, ranges: Ranges, prior, video: Video) -> Clip:
     rng = np.random.default_rng([seed, 4])
     scene = ambiguous_scene(seed, ranges, between(*prior)) if prior else sample(seed, ranges)
     if rng.random() < any_colour:
         scene = recolour(scene, seed)
-    motion = None if rng.random() < drops else sample_motion(scene, seed, (VIDEO.frames - 1) / VIDEO.fps)
-    return simulate(scene, VIDEO.size, VIDEO.frames, VIDEO.fps, motion=motion)
+    motion = None if rng.random() < drops else sample_motion(scene, seed, (video.frames - 1) / video.fps)
+    return simulate(scene, video.size, video.frames, video.fps, motion=motion)
 
 
 def read_corpus(folder) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import DepthAnythingForDepthEstimation
 
-from pisa_kit.files import WEIGHTS, InputError
+from pisa_kit.files import WEIGHTS, InputError, first_line
 from pisa_kit.net_files import load_net
 from pisa_kit.pixels import for_imagenet
 from pisa_kit.tiny_nets import DepthNet
@@ -29,6 +29,9 @@ def video_depth(model: nn.Module, video: torch.Tensor) -> torch.Tensor:
     return model(video.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(video), -1))
 
 
+DEPTH_ANYTHING = "depth-anything/Depth-Anything-V2-Small-hf"
+
+
 class DepthAnything(nn.Module):
     """Depth Anything V2 behind the call of `tiny_nets.DepthNet`: relative inverse depth, any size of picture.
 
@@ -47,3 +50,12 @@ class DepthAnything(nn.Module):
         """See `tiny_nets.DepthNet.forward`."""
         found = self.model(pixel_values=for_imagenet(picture, self.side)).predicted_depth
         return F.interpolate(found[:, None], picture.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def load_depth_anything(weights: str = DEPTH_ANYTHING) -> DepthAnything:
+    """Depth Anything V2 from the hub, its cache or a folder; raises InputError for weights that cannot be loaded."""
+    try:
+        return DepthAnything(DepthAnythingForDepthEstimation.from_pretrained(weights, use_safetensors=True))
+    except (OSError, ValueError, RuntimeError) as error:
+        remedy = "Get it with `pisa download depth-anything-v2` and name its folder."
+        raise InputError(weights, "weights", f"cannot be loaded ({first_line(error)})", remedy) from error

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pisa_kit.files import WEIGHTS, InputError
+from pisa_kit.files import WEIGHTS, InputError, first_line
 from pisa_kit.net_files import load_net
 from pisa_kit.tiny_nets import FlowNet
 
@@ -52,3 +52,17 @@ class Raft(nn.Module):
         flow = self.model(*pair, num_flow_updates=self.iterations)[-1]
         flow = F.interpolate(flow, (height, width), mode="bilinear", align_corners=False)
         return flow * flow.new_tensor([width / self.side, height / self.side])[:, None, None]
+
+
+def load_raft() -> Raft:
+    """RAFT with torchvision's weights; raises InputError without torchvision or where they cannot be fetched."""
+    remedy = 'pip install "pisa_kit[gpu]", or use the preset\'s perception "tiny".'
+    try:
+        from torchvision.models.optical_flow import raft_large
+    except (ImportError, RuntimeError) as error:
+        raise InputError("RAFT", "torchvision", f"cannot be used ({first_line(error)})", remedy) from error
+    try:
+        return Raft(raft_large(weights="C_T_V2"))
+    except (OSError, RuntimeError) as error:
+        problem = f"cannot be fetched ({first_line(error)})"
+        raise InputError("RAFT", "weights", problem, "Connect, and try again.") from error

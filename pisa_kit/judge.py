@@ -53,7 +53,7 @@ def judge(truths: list[Clip], films: list[Clip], workers: int = 2, tracker: str 
     return Judgement(table, films, report.failures)
 
 
-STILL = 3  # pixels by which an object that stays may move
+STILL = 3 / 64  # image widths by which an object that stays may move
 
 
 def moves_as_said(verb: str, masks: np.ndarray) -> bool | None:
@@ -61,7 +61,7 @@ def moves_as_said(verb: str, masks: np.ndarray) -> bool | None:
 
     Args:
         verb: "falls", "rises", "drifts", "darts", "hovers" or "turns".
-        masks: (T, H, W) bool at 64 px; first and last sight are compared.
+        masks: (T, H, W) bool; first and last sight are compared.
 
     Returns:
         None if the object is seen fewer than two times.
@@ -70,7 +70,7 @@ def moves_as_said(verb: str, masks: np.ndarray) -> bool | None:
     seen = seen[np.isfinite(seen[:, 0])]
     if len(seen) < 2:
         return None
-    right, down = seen[-1] - seen[0]
+    right, down = (seen[-1] - seen[0]) / masks.shape[2]
     return {
         "falls": down > STILL,
         "rises": down < -STILL,

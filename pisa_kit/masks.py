@@ -17,12 +17,14 @@ from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 from pisa_kit.background_tracker import Track, track_background
 from pisa_kit.clips import Clip
 from pisa_kit.conditioning import to_video
-from pisa_kit.files import WEIGHTS, InputError, check_choice, check_workers
+from pisa_kit.files import WEIGHTS, InputError, check_choice, check_workers, first_line
 from pisa_kit.net_files import load_net
+from pisa_kit.parallel import check_device
 from pisa_kit.pixels import for_imagenet
 from pisa_kit.tiny_nets import PROMPT, MaskTracker
 
 NETS = ("judge", "reward")  # mask trackers that learned from different clips
+SAM2 = "facebook/sam2.1-hiera-large"
 EVALUATION = ("background", "judge")  # what may judge a model: never the tracker whose gradients trained it
 
 
@@ -164,3 +166,17 @@ class Sam2(nn.Module):
             logits.append(scaled[0, 0])
             presence.append(out.object_score_logits.flatten()[0])
         return torch.stack(logits), torch.stack(presence)
+
+
+def load_sam2(weights: str = SAM2, device: str = "cpu") -> Sam2:
+    """SAM 2 from the hub, its cache or a folder.
+
+    Raises:
+        InputError: the weights cannot be loaded.
+    """
+    check_device(device)
+    try:
+        return Sam2(Sam2VideoModel.from_pretrained(weights, use_safetensors=True).to(device))
+    except (OSError, ValueError, RuntimeError) as error:
+        remedy = "Get it with `pisa download sam2` and name its folder; or choose the tracker 'background'."
+        raise InputError(weights, "weights", f"cannot be loaded ({first_line(error)})", remedy) from error

@@ -26,6 +26,16 @@ def device() -> torch.device:
     return processes().device
 
 
+def check_device(device: str):
+    """Raises InputError unless torch can use the device."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            "arguments", "device", f"{device!r} cannot be used ({first_line(error)})", "Use cpu."
+        ) from error
+
+
 def no_gpu() -> bool:
     """Is there no CUDA device? accelerate must be told, or it starts no processes on CPUs."""
     return not torch.cuda.is_available()

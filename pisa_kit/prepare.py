@@ -5,19 +5,16 @@ from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
-from transformers import Sam2VideoModel
 
 from pisa_kit.annotations import dropped_index
 from pisa_kit.background_tracker import track_background
 from pisa_kit.clips import Clip, resample
-from pisa_kit.files import InputError, check_choice, first_line, read_json, write_json
+from pisa_kit.files import InputError, check_choice, read_json, write_json
 from pisa_kit.footage import to_square
 from pisa_kit.layouts import find_clips, read_clip, write_clip
-from pisa_kit.masks import Sam2
-from pisa_kit.zoo import check_device
+from pisa_kit.masks import SAM2, Sam2, load_sam2
 
 TRACKERS = ("background", "sam2")
-SAM2 = "facebook/sam2.1-hiera-large"
 
 
 @dataclass(frozen=True)
@@ -119,22 +116,6 @@ def _read_manifest(path: Path) -> dict:
     if not isinstance(found, dict) or not isinstance(found.get("clips"), dict) or "settings" not in found:
         raise InputError(path, "settings, clips", "are not in it: not made by `pisa prepare`", "Choose another folder.")
     return found
-
-
-def load_sam2(weights: str, device: str = "cpu") -> Sam2:
-    """SAM 2 from the hub, its cache or a folder.
-
-    Raises:
-        InputError: the weights cannot be loaded.
-    """
-    check_device(device)
-    try:
-        return Sam2(Sam2VideoModel.from_pretrained(weights, use_safetensors=True).to(device))
-    except (OSError, ValueError, RuntimeError) as error:
-        remedy = (
-            "Get it with `pisa download sam2` and give --weights downloads/sam2; or choose the tracker 'background'."
-        )
-        raise InputError(weights, "weights", f"cannot be loaded ({first_line(error)})", remedy) from error
 
 
 def _shaped(clip: Clip, settings: Settings) -> Clip:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar
 
 from pisa_kit.files import InputError, check_choice
@@ -168,11 +169,14 @@ class Preset:
         video: size of the videos.
         ranges: what held-out scenes are drawn from.
         phone_resamples: bootstrap repetitions behind the interval of the phone clip's gravity.
-        base: folder of the image-to-video pipeline to study, or None for the embedded one.
+        base: folder of the image-to-video pipeline to study; "" for the embedded one, None if one must be named.
+        perception: of the rewards: "tiny", the nets that ship, or "real": SAM 2.1, RAFT and Depth Anything V2.
+        bench: folder of prepared clips (`pisa prepare`) that notebook 01 also evaluates, or None.
         sampling_steps: of the sampler.
         psft: training run of stage 1; without decay, so that a longer run continues a shorter one.
         psft_clips: simulated drops it sees.
-        data_sizes: numbers of clips of the data ablation, each trained for as many steps as `psft`.
+        data_sizes: numbers of clips of the data ablation.
+        data_steps: steps of its runs.
         step_counts: numbers of steps at which `psft` is evaluated.
         generic_clips: held-out clips of generic motion, on which forgetting is measured.
         oro: reward tuning of stage 2; its weights are replaced by those in `rewards`.
@@ -196,11 +200,14 @@ class Preset:
     video: Video = field(default_factory=Video)
     ranges: Ranges = field(default_factory=Ranges)
     phone_resamples: int = 400
-    base: str | None = None
+    base: str | None = ""
+    perception: str = "tiny"
+    bench: str | None = None
     sampling_steps: int = 5
     psft: Training = Training(steps=400, batch=16, learning_rate=4e-3, decay=0, ema=0.98, optimizer="muon")
     psft_clips: int = 4096
     data_sizes: tuple[int, ...] = (16, 128, 1024, 4096)
+    data_steps: int = 400
     step_counts: tuple[int, ...] = (100, 200, 400)
     generic_clips: int = 60
     oro: Tuning = Tuning(
@@ -242,6 +249,7 @@ PRESETS = {
         psft=Training(steps=4, batch=4, learning_rate=5e-4, warmup=2, decay=0, ema=0.5, log_every=1),
         psft_clips=8,
         data_sizes=(4, 8),
+        data_steps=4,
         step_counts=(2, 4),
         generic_clips=4,
         oro=Tuning(
@@ -267,6 +275,7 @@ PRESETS = {
         seeds=(0,),
         test_clips=60,
         data_sizes=(16, 256, 4096),
+        data_steps=200,
         rewards={name: REWARDS[name] for name in ("seg", "flow", "depth")},
         gradient_steps=(),
         map_clips=3,
@@ -276,8 +285,79 @@ PRESETS = {
     ),
     "full": Preset("full", seeds=(0, 1, 2), test_clips=120, phone_resamples=2000, generic_clips=120),
 }
+LARGE_VIDEO = Video(256, 33, 16)
+PRESETS["gpu"] = Preset(  # one card of 24 to 80 GB: low-rank weights, last sampling step only
+    "gpu",
+    seeds=(0,),
+    test_clips=60,
+    video=LARGE_VIDEO,
+    base=None,
+    sampling_steps=30,
+    psft=Training(400, 8, 1e-4, decay=0, ema=0.98, precision="bf16", lora_rank=64),
+    psft_clips=1024,
+    data_sizes=(16, 128, 1024),
+    oro=Tuning(
+        Training(96, 4, 2e-5, warmup=4, decay=0, ema=0.9, precision="bf16", lora_rank=64, log_every=2),
+        weights=REWARDS["seg"],
+        sampling_steps=10,
+        gradient_steps=1,
+        checkpoint=True,
+        looks=(32, 64, 96),
+    ),
+    rewards={name: REWARDS[name] for name in ("seg", "flow", "depth")},
+    gradient_steps=(),
+    map_clips=3,
+    pairs=20,
+    pictures=1,
+)
+PRESETS["paper"] = replace(  # paper.md, sections 5 and 6; it does not say how many steps, nor its ORO's sampling steps
+    PRESETS["gpu"],
+    name="paper",
+    seeds=(0, 1, 2),
+    test_clips=120,
+    perception="real",
+    psft=Training(2500, 128, 1e-4, warmup=0, decay=0, epsilon=1e-15, ema=0.99, precision="bf16"),
+    psft_clips=5000,
+    data_sizes=(16, 128, 1024, 5000),
+    data_steps=2500,
+    step_counts=(500, 1000, 2500),
+    oro=replace(
+        PRESETS["gpu"].oro,
+        training=Training(500, 2, 1e-6, warmup=0, decay=0, ema=0.99, precision="bf16"),
+        looks=(100, 200, 300, 400, 500),
+    ),
+    oro_clips=1000,
+    pictures=3,
+)
+PRESETS["gpu_smoke"] = replace(  # what `gpu` does, in numbers for tests
+    PRESETS["smoke"],
+    name="gpu_smoke",
+    base=None,
+    seeds=(0,),
+    psft=replace(PRESETS["smoke"].psft, precision="bf16", lora_rank=4),
+    oro=replace(
+        PRESETS["smoke"].oro,
+        training=replace(PRESETS["smoke"].oro.training, precision="bf16", lora_rank=4),
+        gradient_steps=1,
+        checkpoint=True,
+    ),
+    gradient_steps=(),
+)
 
 
-def get_preset(name: str) -> Preset:
-    """The preset of that name; an unknown name raises InputError that suggests the nearest one."""
-    return PRESETS[check_choice(name, PRESETS, "preset")]
+def get_preset(name: str, base: str | None = None, bench: str | None = None) -> Preset:
+    """The preset of that name.
+
+    Args:
+        base: folder of the pipeline to study, in diffusers' format, instead of the preset's.
+        bench: folder of prepared clips.
+
+    Raises:
+        InputError: an unknown name (the nearest is suggested), or a preset that needs a model and got none.
+    """
+    preset = PRESETS[check_choice(name, PRESETS, "preset")]
+    preset = replace(preset, base=str(Path(base).resolve()) if base else preset.base, bench=bench or preset.bench)
+    if preset.base is None:
+        remedy = "Name a folder in diffusers' format: --model downloads/wan2.2-ti2v-5b"
+        raise InputError(f"preset {name}", "model", "is not given", remedy)
+    return preset

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from pisa_kit.depth import load_depth, video_depth
-from pisa_kit.files import WEIGHTS, check_choice
-from pisa_kit.flow import load_flow, video_flow
-from pisa_kit.masks import load_tracker
+from pisa_kit.depth import load_depth, load_depth_anything, video_depth
+from pisa_kit.files import check_choice
+from pisa_kit.flow import load_flow, load_raft, video_flow
+from pisa_kit.masks import load_sam2, load_tracker
 
 FLAT = 1e-3  # 1/m: a clip whose inverse depth varies less has no depth to compare
 
@@ -170,15 +170,33 @@ def newton(tracker: nn.Module, mass: float = 0.1, still: float = 0.5) -> RewardF
     return reward
 
 
-MAKERS = {
-    "seg": lambda folder: segmentation(load_tracker("reward", folder)),
-    "flow": lambda folder: flow(load_flow(folder)),
-    "depth": lambda folder: depth(load_depth(folder)),
-    "centre": lambda folder: centre(load_tracker("reward", folder)),
-    "newton": lambda folder: newton(load_tracker("reward", folder)),
+MAKERS = {  # a reward and the net it looks through
+    "seg": (segmentation, "tracker"),
+    "flow": (flow, "flow"),
+    "depth": (depth, "depth"),
+    "centre": (centre, "tracker"),
+    "newton": (newton, "tracker"),
+}
+NETS = {
+    "tiny": {"tracker": lambda: load_tracker("reward"), "flow": load_flow, "depth": load_depth},
+    "real": {"tracker": load_sam2, "flow": load_raft, "depth": load_depth_anything},
 }
 
 
-def load_rewards(names, folder=WEIGHTS) -> dict[str, RewardFunction]:
-    """Rewards on the nets that ship, by name, see `MAKERS`; another name raises InputError."""
-    return {name: MAKERS[check_choice(name, MAKERS, "reward")](folder) for name in names}
+def load_rewards(names, perception: str = "tiny", device: torch.device | str = "cpu") -> dict[str, RewardFunction]:
+    """Rewards by name, see `MAKERS`.
+
+    Args:
+        names: of rewards.
+        perception: the nets they look through: "tiny", which ship with the kit, or "real": SAM 2.1, RAFT and Depth
+            Anything V2, from the hub or its cache.
+        device: of the nets.
+
+    Raises:
+        InputError: another name, or weights that cannot be loaded.
+    """
+    nets, rewards = NETS[check_choice(perception, NETS, "perception")], {}
+    for name in names:
+        reward, net = MAKERS[check_choice(name, MAKERS, "reward")]
+        rewards[name] = reward(nets[net]().to(device))
+    return rewards

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from diffusers import WanImageToVideoPipeline
+import torch
+from diffusers import DiffusionPipeline
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
@@ -17,13 +18,14 @@ from pisa_kit.clips import Clip
 from pisa_kit.corpora import corpus, read_corpus, vary_captions
 from pisa_kit.dataset import Recipe, read_dataset, simulator_version, write_dataset
 from pisa_kit.distribution import LEAST_OFFSET, Ambiguity, ambiguity_of, ambiguous_scene, at_distance, between
-from pisa_kit.embedded import load
-from pisa_kit.files import atomic_path, check_choice, read_json, write_json
+from pisa_kit.embedded import BASE, load
+from pisa_kit.files import InputError, atomic_path, check_choice, read_json, write_json
 from pisa_kit.generalization import Cell, cells, release_two, scenes_in
 from pisa_kit.generators import Protocol, fingerprint, generate, revision
 from pisa_kit.judge import LOOKS, judge
 from pisa_kit.layouts import read_clip, write_clip
-from pisa_kit.parallel import WORKERS
+from pisa_kit.parallel import WORKERS, device
+from pisa_kit.prepare import read_prepared
 from pisa_kit.presets import Preset, Tuning, get_preset
 from pisa_kit.psft import cache_latents, train_transformer
 from pisa_kit.rewards import load_rewards
@@ -128,9 +130,24 @@ class Run:
             clip.frames[0] = clips[0].frames[0]
         return clips, ambiguity_of(scene, preset.video.size, prior)
 
-    def base(self) -> WanImageToVideoPipeline:
+    def base(self) -> DiffusionPipeline:
         """The image-to-video model before post-training: the embedded one unless the preset names another."""
-        return load(self.preset.base) if self.preset.base else load()
+        large = self.preset.psft.precision == "bf16" and device().type == "cuda"
+        return load(self.preset.base or BASE, torch.bfloat16 if large else torch.float32)
+
+    def bench(self) -> list[Clip]:
+        """The prepared clips of `Preset.bench`, e.g. PisaBench's; none without it.
+
+        Raises:
+            InputError: clips of another size, length or frame rate than the preset's videos.
+        """
+        clips, video = read_prepared(self.preset.bench) if self.preset.bench else [], self.preset.video
+        for clip in clips:
+            if (clip.frames.shape[1], len(clip), clip.fps) != (video.size, video.frames, video.fps):
+                problem = f"has {len(clip)} frames of {clip.frames.shape[1]} px at {clip.fps:g} fps"
+                remedy = f"Prepare with --size {video.size} --frames {video.frames} --fps {video.fps:g}."
+                raise InputError(self.preset.bench, clip.name, problem, remedy)
+        return clips
 
     def drops(self, seed: int, stage: str = "psft") -> tuple[np.ndarray, np.ndarray, list[str]]:
         """A stage's (see `STAGES`) training drops for one seed, simulated once: as from `read_corpus`.
@@ -143,16 +160,17 @@ class Run:
         preset, first = self.preset, TRAINING_SEEDS * seed + STAGES[stage]
         count = preset.oro_clips if stage == "oro" else preset.psft_clips
         prior = preset.prior if stage == "ambiguous" else None
-        key = _key(preset.ranges, prior, simulator_version(), inspect.getsource(distribution) if prior else "")
+        source = inspect.getsource(distribution) if prior else ""
+        key = _key(preset.ranges, preset.video, prior, simulator_version(), source)
         folder = self.folder / "data" / f"drops_{stage}_{count}_seed{seed}_{key}"
-        return corpus(folder, count, 1.0, 0.0, first, preset.ranges, WORKERS, prior=prior)
+        return corpus(folder, count, 1.0, 0.0, first, preset.ranges, WORKERS, prior=prior, video=preset.video)
 
-    def _cached_path(self, seed: int, stage: str, base: WanImageToVideoPipeline) -> Path:
+    def _cached_path(self, seed: int, stage: str, base: DiffusionPipeline) -> Path:
         folder = self._drops_folder(seed, stage)
         key = _key(revision(base.vae), revision(base.text_encoder), inspect.getsource(vary_captions))
         return folder.with_name(f"{folder.name}_latents_{key}.npz")
 
-    def _cached_drops(self, seed: int, stage: str, base: WanImageToVideoPipeline) -> dict:
+    def _cached_drops(self, seed: int, stage: str, base: DiffusionPipeline) -> dict:
         """Latents and text of a stage's training drops, encoded once and kept (`psft.cache_latents`)."""
         path = self._cached_path(seed, stage, base)
         if path.exists():
@@ -160,7 +178,7 @@ class Run:
         frames, _, captions = self.drops(seed, stage)
         return cache_latents(base, frames, vary_captions(captions, seed), path)
 
-    def model(self, method: str, seed: int) -> WanImageToVideoPipeline:
+    def model(self, method: str, seed: int) -> DiffusionPipeline:
         """A model of the study, trained if it is not there yet.
 
         Args:
@@ -173,7 +191,7 @@ class Run:
         tuned = self.psft(self.preset.psft_clips, self.preset.psft.steps, seed)
         return tuned if method == "PSFT" else self.oro(tuned, method, seed)[0]
 
-    def psft(self, clips: int, steps: int, seed: int, watch=None, stage: str = "psft") -> WanImageToVideoPipeline:
+    def psft(self, clips: int, steps: int, seed: int, watch=None, stage: str = "psft") -> DiffusionPipeline:
         """The base after `steps` steps of PSFT on the first `clips` drops, trained once and kept.
 
         With all clips the model is kept at each of the preset's `step_counts` on the way.
@@ -198,8 +216,8 @@ class Run:
         return self.folder / "models" / f"{stage}_{clips}_clips_seed{seed}_{key}"
 
     def oro(
-        self, tuned: WanImageToVideoPipeline, name: str, seed: int, settings: Tuning | None = None, watch=None
-    ) -> tuple[WanImageToVideoPipeline, list[dict]]:
+        self, tuned: DiffusionPipeline, name: str, seed: int, settings: Tuning | None = None, watch=None
+    ) -> tuple[DiffusionPipeline, list[dict]]:
         """A model after reward tuning, tuned once and kept, and its looks at validation clips (`oro.tune`).
 
         Args:
@@ -214,23 +232,24 @@ class Run:
         clips = self._cached_drops(seed, "oro", tuned) | {"frames": frames, "masks": masks}
         truths = self.held_out("validation")
 
-        def validate(model: WanImageToVideoPipeline) -> dict:
+        def validate(model: DiffusionPipeline) -> dict:
             films = self.film(model, truths, seed)
             return judge(truths, films, workers=1).table[VALIDATED].mean().to_dict()
 
         folder = self.oro_folder(tuned, name, seed, settings)
-        return oro.tune(tuned, clips, load_rewards(settings.weights), settings, folder, name, validate, watch)
+        nets = load_rewards(settings.weights, self.preset.perception, device())
+        return oro.tune(tuned, clips, nets, settings, folder, name, validate, watch)
 
-    def oro_folder(self, tuned: WanImageToVideoPipeline, name: str, seed: int, settings: Tuning | None = None) -> Path:
+    def oro_folder(self, tuned: DiffusionPipeline, name: str, seed: int, settings: Tuning | None = None) -> Path:
         """Where `oro` keeps a run's log, checkpoint, pipelines and looks."""
         settings = settings or self.preset.tuning(name)
         settings = replace(settings, training=replace(settings.training, seed=seed, steps=1))
         cached = self._cached_path(seed, "oro", tuned).name
         code = [inspect.getsource(module) for module in (oro, rewards)]
-        key = _key(replace(settings, looks=()), revision(tuned.transformer), cached, code)
+        key = _key(replace(settings, looks=()), self.preset.perception, revision(tuned.transformer), cached, code)
         return self.folder / "models" / f"oro_{name}_seed{seed}_{key}"
 
-    def film(self, pipeline: WanImageToVideoPipeline, truths: list[Clip], seed: int) -> list[Clip]:
+    def film(self, pipeline: DiffusionPipeline, truths: list[Clip], seed: int) -> list[Clip]:
         """A video by the pipeline for each true clip, from its first frame and caption; made once for all notebooks."""
         weights = f"{revision(pipeline.transformer)}{revision(pipeline.vae)}"
         name = self.preset.base or "embedded"
@@ -291,9 +310,14 @@ def _film_reference(method: str, truth: Clip, seed: int, preset: Preset, path: P
     write_clip(frames_only, path)
 
 
-def open_run(preset: str, runs="runs") -> Run:
-    """The run of a preset below the folder `runs`; an unknown preset raises InputError."""
-    return Run(get_preset(preset), Path(runs) / preset)
+def open_run(preset: str, runs="runs", model: str | None = None, bench: str | None = None) -> Run:
+    """The run of a preset below the folder `runs`, in runs/<preset> or, with a model, in runs/<preset>_<its folder>.
+
+    Args:
+        preset, model, bench: see `presets.get_preset`.
+    """
+    name = f"{preset}_{Path(model).name}" if model else preset
+    return Run(get_preset(preset, model, bench), Path(runs) / name)
 
 
 def _plain(value):

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
+from pisa_kit.embedded import load
 from pisa_kit.files import InputError, atomic_path, read_json, write_json
 from pisa_kit.run import Run, open_run
 
@@ -29,9 +30,15 @@ def notebooks() -> list[Path]:
 
 
 def run_study(
-    preset: str, runs="runs", only: str | None = None, fresh: bool = False, say: Callable[[str], None] = print
+    preset: str,
+    runs="runs",
+    only: str | None = None,
+    fresh: bool = False,
+    say: Callable[[str], None] = print,
+    model: str | None = None,
+    bench: str | None = None,
 ) -> Path:
-    """Runs the notebooks in order into runs/<preset>/ and collects results.json; finished notebooks are kept.
+    """Runs the notebooks in order into `run.open_run`'s folder and collects results.json; finished ones are kept.
 
     Args:
         preset: a name in `presets.PRESETS`.
@@ -39,12 +46,16 @@ def run_study(
         only: run only notebooks whose name starts with this, e.g. "01".
         fresh: forget finished notebooks, simulated clips, trained models and videos, and start anew.
         say: receives the progress lines.
+        model, bench: see `presets.get_preset`.
 
     Raises:
         InputError: unknown preset or no such notebook.
         NotebookError: a cell failed; notebooks done before it are kept and the next call continues.
     """
-    run = open_run(preset, Path(runs).resolve())
+    model, bench = (str(Path(path).resolve()) if path else None for path in (model, bench))
+    run = open_run(preset, Path(runs).resolve(), model, bench)
+    if run.preset.base:
+        load(run.preset.base)  # what cannot be used is said before anything runs
     chosen = [path for path in notebooks() if path.stem.startswith(only or "")]
     if not chosen:
         known = ", ".join(path.stem for path in notebooks())
@@ -59,7 +70,7 @@ def run_study(
             say(f"{where}: done before")
             continue
         say(f"{where}: running ...")
-        seconds = _execute(path, run)
+        seconds = _execute(path, run, {"MODEL": model, "BENCH": bench})
         _record(run, path.stem, key, seconds)
         say(f"{where}: {seconds:.0f} s")
     return run.folder / "results.json"
@@ -80,13 +91,14 @@ def _finished(run: Run, notebook: str) -> str | None:
     return read_json(path).get(notebook, {}).get("fingerprint") if path.exists() else None
 
 
-def _execute(path: Path, run: Run) -> float:
+def _execute(path: Path, run: Run, named: dict[str, str | None]) -> float:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
     output = run.folder / "notebooks" / path.name
     output.parent.mkdir(parents=True, exist_ok=True)
     parameters = {"PRESET": run.preset.name, "RUNS": str(run.folder.parent)}
+    parameters |= {name: value for name, value in named.items() if value and name in _parameters(path)}
     options = {"cwd": str(path.parent), "progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=ERROR"]}
     start = time.monotonic()
     try:
@@ -96,6 +108,12 @@ def _execute(path: Path, run: Run) -> float:
         where = f"{path.name}, cell {error.cell_index + 1} of the executed copy {output}"
         raise NotebookError("\n".join([f"{where}: {error.ename}: {error.evalue}", *last])) from error
     return time.monotonic() - start
+
+
+def _parameters(path: Path) -> str:
+    """The source of the notebook's parameters cell."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "".join("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
 
 
 def _record(run: Run, notebook: str, fingerprint: str, seconds: float):

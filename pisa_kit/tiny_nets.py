@@ -10,6 +10,7 @@ FLOW_UNIT = 4.0  # pixels: about what a falling object moves in a frame of 64x64
 FAR = 100.0  # metres; nothing is predicted farther away
 OBJECT_WEIGHT = 20.0  # in flow and depth, of a pixel on the dropped object (1.4 % of them) against 1 elsewhere
 ERASABLE = 0.9  # share of the object whose background must be known for it to be erased
+SIDE = 64  # pixels the nets were trained at; larger pictures are seen at this size
 PROMPT = 10.0  # logit of frame 0, where the mask is given
 
 
@@ -48,6 +49,21 @@ class UNet(nn.Module):
         return self.head(found), coarse.amax((2, 3))
 
 
+def shrink(pictures: torch.Tensor) -> torch.Tensor:
+    """Pictures (..., H, W) larger than `SIDE` averaged down to it; smaller ones as they are."""
+    if pictures.shape[-1] <= SIDE:
+        return pictures
+    return F.interpolate(pictures.flatten(0, -4), SIDE, mode="area").unflatten(0, pictures.shape[:-3])
+
+
+def enlarge(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Maps (..., h, w) at a picture's own size (H, W); as they are if they have it."""
+    if maps.shape[-2:] == size:
+        return maps
+    found = F.interpolate(maps.flatten(0, -3)[:, None], size, mode="bilinear", align_corners=False)
+    return found[:, 0].unflatten(0, maps.shape[:-2])
+
+
 def _twice(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -79,14 +95,16 @@ class MaskTracker(nn.Module):
         Raises:
             InputError: sides that are not divisible by 4.
         """
+        size, start = video.shape[-2:], mask.to(video.dtype)
+        video, mask = shrink(video), shrink(start[:, None])[:, 0]
         batch, _, count, height, width = video.shape
         later = video[:, :, 1:].transpose(1, 2)
         first = video[:, :, :1].transpose(1, 2).expand_as(later)
-        shown = mask.to(video.dtype)[:, None, None].expand(batch, count - 1, 1, height, width)
+        shown = mask[:, None, None].expand(batch, count - 1, 1, height, width)
         change = (later - first).abs().mean(2, keepdim=True)
         logits, summary = self.net(torch.cat([later, first, shown, change], 2).flatten(0, 1))
-        prompt = PROMPT * (2 * shown[:, :1, 0] - 1)
-        logits = torch.cat([prompt, logits.view(batch, count - 1, height, width)], 1)
+        prompt = PROMPT * (2 * start[:, None] - 1)
+        logits = torch.cat([prompt, enlarge(logits.view(batch, count - 1, height, width), size)], 1)
         presence = self.presence(summary).view(batch, count - 1)
         return logits, torch.cat([prompt.amax((2, 3)), presence], 1)
 
@@ -104,8 +122,11 @@ class FlowNet(nn.Module):
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Two pictures (B, 3, H, W) in [-1, 1] to flow (B, 2, H, W), pixels (x, y); sides divisible by 8."""
+        size, scale = first.shape[-2:], first.shape[-1]
+        first, second = shrink(first), shrink(second)
         change = (second - first).abs().mean(1, keepdim=True)
-        return FLOW_UNIT * self.net(torch.cat([first, second, change], 1))[0]
+        flow = FLOW_UNIT * self.net(torch.cat([first, second, change], 1))[0]
+        return enlarge(flow, size) * (scale / first.shape[-1])
 
 
 class DepthNet(nn.Module):
@@ -124,7 +145,7 @@ class DepthNet(nn.Module):
 
         Metric, unlike Depth Anything's, because the simulator's lens is always the same.
         """
-        return F.softplus(self.net(picture)[0][:, 0]) + 1 / FAR
+        return enlarge(F.softplus(self.net(shrink(picture))[0][:, 0]) + 1 / FAR, picture.shape[-2:])
 
 
 def tracking_loss(model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:

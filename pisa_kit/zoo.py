@@ -12,6 +12,7 @@ from PIL import Image
 from pisa_kit.clips import Clip, resample
 from pisa_kit.files import InputError, check_choice, first_line, read_json
 from pisa_kit.footage import to_square
+from pisa_kit.parallel import check_device
 
 
 @dataclass(frozen=True)
@@ -249,13 +250,3 @@ def open_model(name: str, path=None, device: str = "cpu", offload: bool = False,
         pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return StockModel(wants, pipeline, str(path or wants.repository))
-
-
-def check_device(device: str):
-    """Raises InputError unless torch can use the device."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            "arguments", "device", f"{device!r} cannot be used ({first_line(error)})", "Use cpu."
-        ) from error

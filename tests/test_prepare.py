@@ -127,7 +127,7 @@ def test_sam2_follows_the_annotated_points(real, tmp_path, monkeypatch):
 
 def test_without_weights_nothing_is_begun_and_the_message_names_the_way_out(real, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(InputError, match="--weights downloads/sam2"):
+    with pytest.raises(InputError, match="pisa download sam2"):
         prepare(real, tmp_path / "out", replace(EMBEDDED, tracker="sam2", weights=str(tmp_path / "none")))
     assert not (tmp_path / "out").exists()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pisa_kit.conditioning import to_video
-from pisa_kit.files import WEIGHTS, InputError
+from pisa_kit.files import InputError
 from pisa_kit.motion import Motion
 from pisa_kit.rewards import MAKERS, Truth, depth, load_rewards
 from pisa_kit.scenes import sample
@@ -43,10 +43,11 @@ def rewards():
 def test_a_perfect_sample_costs_nothing(rewards, truth):
     assert float(rewards["flow"](truth.video, truth).loss.max()) == 0
     assert float(rewards["depth"](truth.video, truth).loss.max()) == 0
+    assert float(rewards["centre"](truth.video, truth).loss.max()) == 0
     assert float(rewards["seg"](truth.video, truth).loss.max()) < 0.2  # the tracker's own soft edges
 
 
-@pytest.mark.parametrize("name", ["seg", "flow", "depth"])
+@pytest.mark.parametrize("name", ["seg", "flow", "depth", "centre"])
 def test_not_falling_costs(rewards, truth, hovering, name):
     perfect, wrong = (rewards[name](video, truth).loss for video in (truth.video, hovering))
     assert (wrong > 2 * perfect).all() and (wrong > 1e-4).all()
@@ -76,7 +77,7 @@ def _background(truth: Truth):
 
 @pytest.mark.parametrize("name", list(MAKERS))
 def test_gradients_reach_the_pixels_and_match_finite_differences(rewards, truth, hovering, name):
-    function = _in_double(MAKERS[name])
+    function = _in_double(name)
     exact = Truth(truth.video[:1].double(), truth.masks[:1])
     video = (0.5 * exact.video + 0.5 * hovering[:1].double()).requires_grad_(True)
     (gradient,) = torch.autograd.grad(function(video, exact).loss.sum(), video)
@@ -95,11 +96,11 @@ def test_gradients_reach_the_pixels_and_match_finite_differences(rewards, truth,
         assert abs(numeric - float(gradient[tuple(index)])) <= 1e-2 * abs(numeric)
 
 
-def _in_double(maker):
+def _in_double(name: str):
     """The reward on nets in float64."""
     torch.set_default_dtype(torch.float64)
     try:
-        function = maker(WEIGHTS)
+        function = load_rewards([name])[name]
         for cell in function.__closure__:
             if isinstance(cell.cell_contents, torch.nn.Module):
                 cell.cell_contents.double()
@@ -131,6 +132,30 @@ def test_what_cannot_be_compared_is_left_out(rewards, truth):
     assert not result.counted.any() and torch.isfinite(result.loss).all()
 
 
-def test_unknown_reward():
+def test_the_centroid_reward_is_the_distance_and_leaves_lost_frames_out(rewards, truth, hovering):
+    moved = truth.video.clone()
+    moved[:, :, 8:] = truth.video[:, :, 6:7]  # stands still for the rest: the same object, elsewhere
+    masks = truth.masks.numpy()
+    centres = [[np.argwhere(frame).mean(0) / 64 for frame in clip] for clip in masks]
+    wanted = [
+        np.mean([np.abs(clip[max(6, 0)] - clip[t]).sum() if t >= 8 else 0 for t in range(1, 17)]) for clip in centres
+    ]
+    np.testing.assert_allclose(rewards["centre"](moved, truth).loss, wanted, rtol=0.15)
+    gone = truth.video.clone()
+    gone[:, :, 8:] = torch.from_numpy(np.stack(list(_background(truth))))[:, :, None]
+    result = rewards["centre"](gone, truth)
+    assert (result.lost > 0.2).all() and (result.loss < 0.05).all()
+
+
+def test_unknown_reward_or_perception():
     with pytest.raises(InputError, match="seg"):
         load_rewards(["segg"])
+    with pytest.raises(InputError, match="real"):
+        load_rewards(["seg"], "reel")
+
+
+def test_real_perception_that_is_not_there_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr("pisa_kit.masks.SAM2", "nowhere")
+    for name, problem in (("seg", "pisa download sam2"), ("depth", "pisa download depth-anything-v2")):
+        with pytest.raises(InputError, match=problem):
+            load_rewards([name], "real")
