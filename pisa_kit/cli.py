@@ -300,6 +300,30 @@ def pretrain(
 
 
 @app.command()
+def plan(
+    preset: Annotated[str, typer.Option(help="As of `pisa study`.")] = "mini",
+    model: Annotated[
+        str | None, typer.Option(help="Folder in diffusers' format, or wan2.2-ti2v-5b, which needs no download.")
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(help="TFLOP/s of a large matmul on the machine to plan for. Default: measured here.")
+    ] = None,
+):
+    """Say what a study will need before it starts: memory, time per step and hours, without computing anything.
+
+    Example: pisa plan --preset gpu --model wan2.2-ti2v-5b --speed 400
+    """
+    from pisa_kit.files import check_choice
+    from pisa_kit.plan import plan, report
+    from pisa_kit.presets import PRESETS
+
+    numbers = PRESETS[check_choice(preset, PRESETS, "preset")]
+    if numbers.base is None and model is None:
+        raise InputError(f"preset {preset}", "model", "is not given", "Name a folder, or --model wan2.2-ti2v-5b.")
+    typer.echo("\n".join(report(plan(numbers, model, speed and speed * 1e12))))
+
+
+@app.command()
 def study(
     preset: Annotated[
         str,

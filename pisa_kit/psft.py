@@ -22,6 +22,7 @@ from pisa_kit.training import train
 
 SIGMA_SPREAD = 1.2  # of the logit-normal distribution of noise levels
 MOVING = 0.5  # mean squared difference to the first latent frame (normalised latents) at which a place counts as moving
+LORA_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
 LARGE = 500_000_000  # parameters from which on activations are computed again in the backward pass, to save memory
 MOVING_WEIGHT = 6.0  # of places in which anything moves: a dropped object fills a hundredth of the picture
 
@@ -193,6 +194,6 @@ def _save(tuned: DiffusionPipeline, transformer: nn.Module, base: str | None, fo
 def add_lora(transformer: nn.Module, settings: Training):
     """Freezes the weights and adds trainable low-rank products to those of attention (LoRA, `peft`), in float32."""
     torch.manual_seed(settings.seed)
-    layers = ["to_q", "to_k", "to_v", "to_out.0"]
-    transformer.add_adapter(LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_rank, target_modules=layers))
+    rank = settings.lora_rank
+    transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_LAYERS)))
     cast_training_params(transformer)

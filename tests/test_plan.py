@@ -1,0 +1,67 @@
+"""Plans: exact where they count, near what this machine measures, and said before anything starts."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_pipelines import make
+
+from pisa_kit.cost import step_cost
+from pisa_kit.embedded import load
+from pisa_kit.files import InputError
+from pisa_kit.plan import count, decoding, forward, looking, plan, skeleton, videos
+from pisa_kit.presets import PRESETS, Training, Tuning
+
+
+def test_a_known_layer_is_counted_exactly():
+    layer = torch.nn.Linear(30, 50, bias=False, device="meta")
+    inputs = torch.empty(7, 30, device="meta", requires_grad=True)
+    found = count(lambda: layer(inputs).relu(), layer)
+    assert found.operations == 2 * 7 * 30 * 50
+    assert found.kept == 4 * 7 * (30 + 50), "the input of the product and the output of the ReLU, not the weights"
+
+
+def test_attention_is_counted_as_fused():
+    q = torch.empty(2, 3, 100, 8, device="meta", requires_grad=True)
+    found = count(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q), torch.nn.Identity())
+    assert found.operations == 4 * 2 * 3 * 100 * 100 * 8 and found.kept == q.numel() * 4
+
+
+def test_networks_without_data_have_the_models_parameters():
+    parts, model = skeleton(), load()
+    for one, other in ((parts.transformer, model.transformer), (parts.autoencoder, model.vae)):
+        assert sum(p.numel() for p in one.parameters()) == sum(p.numel() for p in other.parameters())
+        assert all(p.is_meta for p in one.parameters())
+    real = skeleton("wan2.2-ti2v-5b")
+    assert sum(p.numel() for p in real.transformer.parameters()) == pytest.approx(5.0e9, rel=0.01)
+    assert sum(p.numel() for p in real.text_encoder.parameters()) == pytest.approx(5.7e9, rel=0.02)
+
+
+@pytest.mark.parametrize("through", [1, 3])
+def test_memory_is_what_a_step_takes(through):
+    training = Training(steps=1, batch=4, learning_rate=1e-4)
+    settings = Tuning(training, {"seg": 1.0}, sampling_steps=5, gradient_steps=through)
+    one, pixels = (what(skeleton(), PRESETS["mini"], 4, torch.float32) for what in (forward, decoding))
+    seen = looking(replace(PRESETS["mini"], rewards={"seg": {"seg": 1.0}}), 4)
+    planned = (through * one.kept + pixels.kept + seen.kept) / 2**20
+    assert step_cost(settings, rounds=1)["mib"] == pytest.approx(planned, rel=0.2)
+
+
+def test_a_plan_grows_with_what_is_asked_for():
+    table = plan(PRESETS["gpu"], "wan2.2-ti2v-5b", speed=4e14).set_index("work")
+    assert set(table.index) == {"PSFT step", "ORO step", "video"}
+    assert 20 < table.loc["PSFT step", "memory"] < 40, "LoRA on 5 billion weights and 8 clips"
+    full = plan(PRESETS["paper"], "wan2.2-ti2v-5b", speed=4e14).set_index("work")
+    assert full.loc["PSFT step", "memory"] > 100, "all weights, their moments and average in float32"
+    assert full["hours"].sum() > 10 * table["hours"].sum()
+    assert videos(PRESETS["full"]) > videos(PRESETS["mini"]) > videos(PRESETS["smoke"])
+
+
+def test_other_families_and_unknown_models(tmp_path):
+    make("ltx-video").save_pretrained(tmp_path / "ltx")
+    assert (plan(PRESETS["smoke"], tmp_path / "ltx", speed=1e11)["operations"] > 0).all()
+    make("stable-video-diffusion").save_pretrained(tmp_path / "svd")
+    with pytest.raises(InputError, match="StableVideoDiffusionPipeline"):
+        skeleton(tmp_path / "svd")
+    with pytest.raises(InputError, match="wan2.2-ti2v-5b"):
+        skeleton("wan2.2-ti2v-5B")
