@@ -107,7 +107,8 @@ def decode(
             frame, cache = recompute(_decode_frame, *given, use_reentrant=False) if repeat else _decode_frame(*given)
         frames.append(frame)
     autoencoder.clear_cache()
-    return unpatchify(torch.cat(frames, 2), patch_size=autoencoder.config.patch_size)
+    video, patch = torch.cat(frames, 2), autoencoder.config.patch_size
+    return unpatchify(video, patch_size=patch) if patch else video
 
 
 def _decode_frame(decoder: nn.Module, latent: torch.Tensor, cache: list, first: bool) -> tuple[torch.Tensor, list]:

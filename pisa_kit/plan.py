@@ -185,7 +185,7 @@ def decoding(parts: Parts, preset: Preset, clips: int, dtype: torch.dtype) -> Co
 
 
 def looking(preset: Preset, clips: int) -> Count:
-    """The costliest run of `Preset.rewards`: the shipped nets on the videos, with gradients; real ones are not known."""
+    """The costliest run of `Preset.rewards`: the nets that ship on its videos, with gradients (not real ones)."""
     size, runs = preset.video, []
     with torch.device("meta"):
         nets = {"tracker": MaskTracker(), "flow": FlowNet(), "depth": DepthNet()}

@@ -21,9 +21,11 @@ def loss_curve(log: list[dict], term: str = "loss", title: str = "") -> Figure:
 def reward_and_metrics(
     logs: dict[str, list[dict]],
     looks: dict[str, list[dict]],
-    metrics: tuple[str, ...] = ("l2", "fixed_l2", "fixed_iou", "visibility", "object_colour_error"),
+    metrics: tuple[str, ...] = ("l2", "fixed_l2", "fixed_iou", "visibility", "object_colour_error", "background_psnr"),
 ) -> Figure:
     """Reward tuning: what was minimised beside what held-out clips say, over the steps; one line per run.
+
+    The second run of a reward ("seg, hacked") is dashed.
 
     Args:
         logs: run to the lines of its training log.
@@ -33,10 +35,11 @@ def reward_and_metrics(
     for label, log in logs.items():
         steps, values = (np.array([line[key] for line in log], float) for key in ("step", "loss"))
         values = pd.Series(values / values[:5].mean()).rolling(9, min_periods=1, center=True).mean()
-        axes[0].plot(steps, values, color=colour(label), label=label)
+        axes[0].plot(steps, values, "--" if "," in label else "-", color=colour(label), label=label)
     for axis, metric in zip(axes[1:], metrics, strict=True):
         for label, found in looks.items():
-            axis.plot([look["step"] for look in found], [look[metric] for look in found], "o-", color=colour(label))
+            line = "o--" if "," in label else "o-"
+            axis.plot([look["step"] for look in found], [look[metric] for look in found], line, color=colour(label))
         axis.set(title=LABELS.get(metric, metric), xlabel="Step")
     axes[0].set(title="loss / its start", xlabel="Step")
     axes[0].legend(frameon=False, fontsize="small")

@@ -67,6 +67,20 @@ def test_the_sampler_is_the_stock_pipelines(pipeline):
     assert torch.abs((ours + 1) / 2 - stock.movedim(1, 2)).max() <= 5e-5
 
 
+def test_wan_with_another_scheduler_is_the_stock_pipelines_too(tmp_path):
+    """Wan 2.2 TI2V comes with UniPC, which remembers earlier steps."""
+    make("wan2.2-ti2v-5b").save_pretrained(tmp_path / "wan")
+    wan = load(tmp_path / "wan")
+    frame = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    given = condition(wan, frame, [CAPTION])
+    noise = noise_like(given, 5, [3])
+    ours = sample(wan, given, noise, steps=4)
+    options = {"height": 64, "width": 64, "num_frames": 17, "guidance_scale": 1.0, "max_sequence_length": 32}
+    picture = (frame + 1) / 2
+    stock = wan(picture, CAPTION, latents=noise, num_inference_steps=4, output_type="pt", **options).frames
+    assert torch.abs((ours + 1) / 2 - stock.movedim(1, 2)).max() <= 5e-5
+
+
 def test_latents_are_normalised_as_the_pipeline_does(pipeline, clips):
     video = to_video(clips[1]["frames"])
     with torch.no_grad():

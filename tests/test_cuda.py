@@ -1,0 +1,44 @@
+"""What only a CUDA GPU can show; skipped elsewhere. `tests/bench_gpu.py` measures a real-size model."""
+
+import numpy as np
+import pytest
+import torch
+
+from pisa_kit.embedded import BASE, load
+from pisa_kit.generators import Protocol, generate
+from pisa_kit.judge import judge
+from pisa_kit.presets import PRESETS, Training
+from pisa_kit.psft import cache_latents, train_transformer
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+@pytest.fixture(scope="module")
+def truths():
+    first = PRESETS["mini"].test_seed
+    return [simulate(sample(first + number), 64, 17, 16, name=f"{number:05d}") for number in range(32)]
+
+
+def test_bf16_agrees_with_float32(truths, tmp_path):
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        films = generate(load(BASE, dtype), Protocol("embedded", steps=5), truths, 0, tmp_path / str(dtype))
+        found[dtype] = judge(truths, films).table
+    for metric in ("fixed_l2", "fixed_iou", "visibility"):
+        one, other = (found[dtype][metric].to_numpy() for dtype in found)
+        spread = 1.96 * (one - other).std(ddof=1) / np.sqrt(len(one))
+        assert abs((one - other).mean()) <= spread + 0.01, metric
+
+
+def test_training_in_bf16_lowers_the_loss_and_leaves_idle_parts_off_the_gpu(truths, tmp_path):
+    base = load(BASE, torch.bfloat16)
+    frames, captions = np.stack([truth.frames for truth in truths]), [truth.caption for truth in truths]
+    cached = cache_latents(base, frames, captions, tmp_path / "latents.npz")
+    assert {part.device.type for part in (base.vae, base.text_encoder)} == {"cpu"}
+    lines = []
+    settings = Training(60, 16, 1e-3, precision="bf16", lora_rank=8, log_every=1)
+    tuned = train_transformer(base, cached, settings, tmp_path / "run", watch=lines.append)
+    assert np.mean([line["loss"] for line in lines[-10:]]) < np.mean([line["loss"] for line in lines[:10]])
+    assert tuned.transformer.dtype == torch.bfloat16
