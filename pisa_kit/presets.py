@@ -175,6 +175,7 @@ class Preset:
         sampling_steps: of the sampler.
         psft: training run of stage 1; without decay, so that a longer run continues a shorter one.
         psft_clips: simulated drops it sees.
+        ambiguous_clips: the same of the model that learns from ambiguous drops (notebook 05).
         data_sizes: numbers of clips of the data ablation.
         data_steps: steps of its runs.
         step_counts: numbers of steps at which `psft` is evaluated.
@@ -206,6 +207,7 @@ class Preset:
     sampling_steps: int = 5
     psft: Training = Training(steps=400, batch=16, learning_rate=4e-3, decay=0, ema=0.98, optimizer="muon")
     psft_clips: int = 4096
+    ambiguous_clips: int = 4096
     data_sizes: tuple[int, ...] = (16, 128, 1024, 4096)
     data_steps: int = 400
     step_counts: tuple[int, ...] = (100, 200, 400)
@@ -248,6 +250,7 @@ PRESETS = {
         sampling_steps=2,
         psft=Training(steps=4, batch=4, learning_rate=5e-4, warmup=2, decay=0, ema=0.5, log_every=1),
         psft_clips=8,
+        ambiguous_clips=8,
         data_sizes=(4, 8),
         data_steps=4,
         step_counts=(2, 4),
@@ -274,6 +277,7 @@ PRESETS = {
         "mini",
         seeds=(0,),
         test_clips=60,
+        ambiguous_clips=1024,
         data_sizes=(16, 256, 4096),
         data_steps=200,
         oro=Tuning(
@@ -301,6 +305,7 @@ PRESETS["gpu"] = Preset(  # one card of 24 to 80 GB: low-rank weights, last samp
     sampling_steps=30,
     psft=Training(400, 8, 1e-4, decay=0, ema=0.98, precision="bf16", lora_rank=64),
     psft_clips=1024,
+    ambiguous_clips=1024,
     data_sizes=(16, 128, 1024),
     oro=Tuning(
         Training(96, 4, 2e-5, warmup=4, decay=0, ema=0.9, precision="bf16", lora_rank=64, log_every=2),
@@ -324,6 +329,7 @@ PRESETS["paper"] = replace(  # paper.md, sections 5 and 6; it does not say how m
     perception="real",
     psft=Training(2500, 128, 1e-4, warmup=0, decay=0, epsilon=1e-15, ema=0.99, precision="bf16"),
     psft_clips=5000,
+    ambiguous_clips=5000,
     data_sizes=(16, 128, 1024, 5000),
     data_steps=2500,
     step_counts=(500, 1000, 2500),

@@ -158,7 +158,7 @@ class Run:
 
     def _drops_folder(self, seed: int, stage: str) -> Path:
         preset, first = self.preset, TRAINING_SEEDS * seed + STAGES[stage]
-        count = preset.oro_clips if stage == "oro" else preset.psft_clips
+        count = {"psft": preset.psft_clips, "ambiguous": preset.ambiguous_clips, "oro": preset.oro_clips}[stage]
         prior = preset.prior if stage == "ambiguous" else None
         source = inspect.getsource(distribution) if prior else ""
         key = _key(preset.ranges, preset.video, prior, simulator_version(), source)
@@ -187,7 +187,7 @@ class Run:
         if method == "base":
             return self.base()
         if method == "ambiguous PSFT":
-            return self.psft(self.preset.psft_clips, self.preset.psft.steps, seed, stage="ambiguous")
+            return self.psft(self.preset.ambiguous_clips, self.preset.psft.steps, seed, stage="ambiguous")
         tuned = self.psft(self.preset.psft_clips, self.preset.psft.steps, seed)
         return tuned if method == "PSFT" else self.oro(tuned, method, seed)[0]
 
