@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from torch import nn
 
@@ -93,12 +94,21 @@ def condition(pipeline: DiffusionPipeline, frames: torch.Tensor, captions: list[
         frames: (B, 3, H, W) in [-1, 1], the first frames, on the device where everything happens.
         captions: B prompts.
     """
-    tokens = min(family_of(pipeline).prompt_tokens, pipeline.tokenizer.model_max_length)
-    options = {"do_classifier_free_guidance": False, "max_sequence_length": tokens, "device": frames.device}
+    options = {"do_classifier_free_guidance": False, "max_sequence_length": prompt_tokens(pipeline)}
     with placed(pipeline.text_encoder, frames):
-        text, mask, *_ = pipeline.encode_prompt(captions, **options)
+        text, mask, *_ = pipeline.encode_prompt(captions, device=frames.device, **options)
     text = text if mask is None else text * mask[..., None]  # whoever needs the mask again: padding is zeros
     return Condition(encode(pipeline.vae, frames[:, :, None]), text.to(frames))
+
+
+def prompt_tokens(pipeline: DiffusionPipeline) -> int:
+    """The length that prompts are padded to, with zeros."""
+    return min(family_of(pipeline).prompt_tokens, pipeline.tokenizer.model_max_length)
+
+
+def pad_text(text: np.ndarray, pipeline: DiffusionPipeline) -> torch.Tensor:
+    """Encoded prompts (B, L, D), stored without padding, at the length that the pipeline uses."""
+    return F.pad(torch.from_numpy(text), (0, 0, 0, prompt_tokens(pipeline) - text.shape[1]))
 
 
 def with_first_frame(latents: torch.Tensor, given: Condition) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from pisa_kit.conditioning import Condition, decode, to_video, velocity
+from pisa_kit.conditioning import Condition, decode, pad_text, to_video, velocity
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.parallel import device
 from pisa_kit.presets import Tuning
@@ -109,7 +109,7 @@ def tune(
         return {
             "first": latents[:, :, :1],
             "latent_frames": latents.shape[2],
-            "text": torch.from_numpy(clips["text"][chosen]),
+            "text": pad_text(clips["text"][chosen], pipeline),
             "video": to_video(clips["frames"][chosen]),
             "masks": torch.from_numpy(clips["masks"][chosen]),
         }

@@ -13,7 +13,7 @@ from peft import LoraConfig
 from torch import nn
 from tqdm.auto import tqdm
 
-from pisa_kit.conditioning import Condition, condition, encode, to_video, velocity
+from pisa_kit.conditioning import Condition, condition, encode, pad_text, to_video, velocity
 from pisa_kit.embedded import SHIFT, load
 from pisa_kit.files import InputError, atomic_folder, link_or_copy, read_npz, write_npz
 from pisa_kit.parallel import device, processes
@@ -83,7 +83,7 @@ def cache_latents(pipeline: DiffusionPipeline, videos, captions: list[str], path
         path: npz file; name it after the autoencoder and the clips, it is not checked against them.
 
     Returns:
-        "latents" (N, C, t, h, w) float32, normalised; "text" (N, L, D) float32.
+        "latents" (N, C, t, h, w) float32, normalised; "text" (N, L, D) float32, as long as the longest prompt.
     """
     if Path(path).exists():
         return read_npz(path, "latents", "text")
@@ -93,7 +93,9 @@ def cache_latents(pipeline: DiffusionPipeline, videos, captions: list[str], path
         with torch.no_grad():
             latents.append(encode(pipeline.vae, frames).cpu().numpy())
             text.append(condition(pipeline, frames[:, :, 0], captions[start : start + batch]).text.cpu().numpy())
-    cached = {"latents": np.concatenate(latents), "text": np.concatenate(text)}
+    text = np.concatenate(text)
+    longest = int(text.any((0, 2)).nonzero()[0].max()) + 1  # real prompts are padded to 512 tokens
+    cached = {"latents": np.concatenate(latents), "text": text[:, :longest]}
     write_npz(path, **cached)
     return cached
 
@@ -129,7 +131,7 @@ def train_transformer(
 
     def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
         chosen = draw(len(latents), settings, step)[process::processes]
-        return {"latents": torch.from_numpy(latents[chosen]), "text": torch.from_numpy(text[chosen])}
+        return {"latents": torch.from_numpy(latents[chosen]), "text": pad_text(text[chosen], pipeline)}
 
     return fit(pipeline, lambda tuned: velocity_loss, batch, settings, folder, label, watch)
 

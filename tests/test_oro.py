@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pisa_kit import oro, psft
-from pisa_kit.conditioning import Condition, decode, to_video
+from pisa_kit.conditioning import Condition, decode, pad_text, to_video
 from pisa_kit.embedded import load
 from pisa_kit.files import InputError
 from pisa_kit.presets import Training, Tuning
@@ -36,8 +36,8 @@ def clips(base, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def given(clips) -> Condition:
-    return Condition(torch.from_numpy(clips["latents"][:1, :, :1]), torch.from_numpy(clips["text"][:1]))
+def given(base, clips) -> Condition:
+    return Condition(torch.from_numpy(clips["latents"][:1, :, :1]), pad_text(clips["text"][:1], base))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_the_anchor_is_zero_where_it_starts_and_everything_is_logged(base, clips
     batch = {
         "first": torch.from_numpy(clips["latents"][:2, :, :1]),
         "latent_frames": 9,
-        "text": torch.from_numpy(clips["text"][:2]),
+        "text": pad_text(clips["text"][:2], base),
         "video": torch.zeros(2, 3, 17, 64, 64),
         "masks": torch.from_numpy(clips["masks"][:2] & np.array([True, False])[:, None, None, None]),
     }
