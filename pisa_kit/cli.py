@@ -300,6 +300,33 @@ def pretrain(
 
 
 @app.command()
+def train(
+    method: Annotated[str, typer.Argument(help="PSFT, ambiguous PSFT, or a reward of the preset, e.g. seg.")],
+    preset: Annotated[str, typer.Option(help="As of `pisa study`.")] = "mini",
+    model: Annotated[Path | None, typer.Option(help="As of `pisa study`.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the run.")] = 0,
+    runs: Annotated[Path, typer.Option(help="Folder in which `pisa study` finds the model.")] = Path("runs"),
+    log_with: LogWith = None,
+):
+    """Train one model of the study outside the notebooks, in one or in several processes; continues where it stopped.
+
+    Several GPUs: accelerate launch --num_processes 4 -m pisa_kit.cli train PSFT --preset gpu --model downloads/...
+    """
+    from pisa_kit.files import check_choice
+    from pisa_kit.parallel import processes
+    from pisa_kit.run import open_run
+
+    _log_with(log_with)
+    run = open_run(preset, runs, str(model) if model else None)
+    check_choice(method, ("PSFT", "ambiguous PSFT", *run.preset.rewards), "method")
+    with processes().main_process_first():  # clips and latents are made once
+        run.prepare(method, seed)
+    run.model(method, seed)
+    if processes().is_main_process:
+        typer.echo(f"{method}, seed {seed}, in {run.folder / 'models'}")
+
+
+@app.command()
 def plan(
     preset: Annotated[str, typer.Option(help="As of `pisa study`.")] = "mini",
     model: Annotated[

@@ -178,6 +178,15 @@ class Run:
         frames, _, captions = self.drops(seed, stage)
         return cache_latents(base, frames, vary_captions(captions, seed), path)
 
+    def prepare(self, method: str, seed: int):
+        """Makes everything but models that `model` needs: clips, their latents, validation clips."""
+        base, stages = self.base(), ["ambiguous" if method == "ambiguous PSFT" else "psft"]
+        if method in self.preset.rewards:
+            stages.append("oro")
+            self.held_out("validation")
+        for stage in stages:
+            self._cached_drops(seed, stage, base)
+
     def model(self, method: str, seed: int) -> DiffusionPipeline:
         """A model of the study, trained if it is not there yet.
 

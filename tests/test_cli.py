@@ -1,6 +1,7 @@
 """The `pisa` command: what it prints, its exit codes, and one-line messages for bad input."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from pisa_kit.files import DATA
 from pisa_kit.layouts import read_clip, read_masks
+from pisa_kit.run import open_run
 
 
 def pisa(*arguments, folder: Path) -> subprocess.CompletedProcess:
@@ -116,3 +118,20 @@ def test_bad_input_is_one_line_that_names_it(tmp_path, arguments, message):
     done = pisa(*arguments, folder=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_training_in_two_processes_is_what_the_study_then_finds(tmp_path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "pisa_kit.cli"]
+    command = [sys.executable, *launch, "train", "seg", "--preset", "smoke", "--runs", str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("seg, seed 0, in") == 1
+    run = open_run("smoke", tmp_path)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    tuned = run.oro_folder(run.model("PSFT", 0), "seg", 0)
+    run.model("seg", 0)
+    assert tuned / "pipeline_2" in {path.parent.parent for path in kept}
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == kept, (
+        "nothing is trained again"
+    )
