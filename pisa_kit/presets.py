@@ -150,7 +150,7 @@ REWARDS = {
     "flow": {"flow": 4.0},
     "depth": {"depth": 100.0},
     "newton": {"newton": 1.0},
-    "combined": {"seg": 1.0, "flow": 2.0, "depth": 50.0},
+    "combined": {"seg": 1.0, "centre": 10.0},
 }
 
 

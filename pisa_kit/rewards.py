@@ -170,6 +170,23 @@ def newton(tracker: nn.Module, mass: float = 0.1, still: float = 0.5) -> RewardF
     return reward
 
 
+class Once(nn.Module):
+    """A tracker that several rewards look through: the same video is tracked once."""
+
+    def __init__(self, tracker: nn.Module):
+        super().__init__()
+        self.tracker, self.known = tracker, None
+
+    def forward(self, video: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `tiny_nets.MaskTracker.forward`."""
+        if self.known is None or self.known[0] is not video or not torch.equal(self.known[1], mask):
+            found = self.tracker(video, mask)
+            if not torch.is_grad_enabled():
+                return found  # of no use where a gradient is wanted
+            self.known = (video, mask, found)
+        return self.known[2]
+
+
 MAKERS = {  # a reward and the net it looks through
     "seg": (segmentation, "tracker"),
     "flow": (flow, "flow"),
@@ -195,8 +212,11 @@ def load_rewards(names, perception: str = "tiny", device: torch.device | str = "
     Raises:
         InputError: another name, or weights that cannot be loaded.
     """
-    nets, rewards = NETS[check_choice(perception, NETS, "perception")], {}
+    makers, nets, rewards = NETS[check_choice(perception, NETS, "perception")], {}, {}
     for name in names:
         reward, net = MAKERS[check_choice(name, MAKERS, "reward")]
-        rewards[name] = reward(nets[net]().to(device))
+        if net not in nets:
+            made = makers[net]().to(device)
+            nets[net] = Once(made) if net == "tracker" else made
+        rewards[name] = reward(nets[net])
     return rewards

@@ -147,6 +147,25 @@ def test_the_centroid_reward_is_the_distance_and_leaves_lost_frames_out(rewards,
     assert (result.lost > 0.2).all() and (result.loss < 0.05).all()
 
 
+def test_rewards_of_one_video_share_a_pass_of_the_tracker(truth, hovering, monkeypatch):
+    shared = load_rewards(["seg", "centre", "newton"])
+    (tracker,) = {
+        cell.cell_contents
+        for one in shared.values()
+        for cell in one.__closure__
+        if hasattr(cell.cell_contents, "tracker")
+    }
+    calls, plain = [], tracker.tracker.forward
+    monkeypatch.setattr(tracker.tracker, "forward", lambda *given: calls.append(given[0]) or plain(*given))
+    video = hovering.clone().requires_grad_(True)
+    together = sum(reward(video, truth).loss.sum() for reward in shared.values())
+    assert len(calls) == 2, "the video, and for centre the truth"
+    (gradient,) = torch.autograd.grad(together, video)
+    alone = [load_rewards([name])[name](video, truth).loss.sum() for name in shared]
+    torch.testing.assert_close(gradient, torch.autograd.grad(sum(alone), video)[0])
+    assert float(shared["seg"](truth.video, truth).loss.max()) < 0.2, "another video is tracked anew"
+
+
 def test_unknown_reward_or_perception():
     with pytest.raises(InputError, match="seg"):
         load_rewards(["segg"])
