@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from pisa_kit import study
-from pisa_kit.files import InputError
+from pisa_kit.files import DATA, InputError
+from pisa_kit.footage import import_video
+from pisa_kit.layouts import write_clip
+from pisa_kit.prepare import Settings, prepare
 from pisa_kit.presets import PRESETS
+from pisa_kit.scenes import sample
+from pisa_kit.simulate import simulate
 from pisa_kit.study import NotebookError, notebooks, run_study
 
 NOTEBOOKS = notebooks()
@@ -18,9 +23,13 @@ NOTEBOOKS = notebooks()
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """The smoke study, run once: (folder of runs/smoke, progress lines)."""
-    lines = []
-    results = run_study("smoke", tmp_path_factory.mktemp("runs"), say=lines.append)
+    """The smoke study, with clips of PisaBench's real and sim layouts, run once: (its folder, progress lines)."""
+    raw, lines = tmp_path_factory.mktemp("bench"), []
+    ball = {"start": 60, "end": 212, "caption": "A ball falls."}
+    import_video(DATA / "balldrop_120fps.mp4", raw / "real" / "ball", 120, (28, 74), **ball)
+    write_clip(simulate(sample(0), 128, 17, 16), raw / "sim" / "00", "sim")
+    prepare(raw, raw / "ready", Settings(size=64, fps=16, frames=17))
+    results = run_study("smoke", tmp_path_factory.mktemp("runs"), say=lines.append, bench=raw / "ready")
     return results.parent, lines
 
 
@@ -46,6 +55,7 @@ def test_numbers(smoke):
     baseline = results["01_baseline_evaluation"]
     assert baseline["phone_gravity"]["value"] == pytest.approx(9.81, rel=0.10)
     assert baseline["scored"] == baseline["pairs"] > 0
+    assert {row["n"] for row in baseline["bench"] if row["metric"] == "fixed_l2"} == {2}, "one real clip, one of sim"
     mean = {(row["method"], row["split"], row["metric"]): row["mean"] for row in baseline["summary"]}
     for split in ("seen", "unseen"):
         assert mean["ideal", split, "l2"] < mean["slow gravity", split, "l2"] < mean["frozen", split, "l2"]
