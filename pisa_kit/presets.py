@@ -218,7 +218,7 @@ class Preset:
         gradient_steps=5,
         looks=(32, 64, 96),
     )
-    oro_clips: int = 256
+    oro_clips: int = 512
     validation_clips: int = 32
     rewards: dict[str, dict[str, float]] = field(default_factory=lambda: REWARDS)
     gradient_steps: tuple[int, ...] = (1, 2, 3, 5)

@@ -12,7 +12,7 @@ from PIL import Image
 from pisa_kit.clips import Clip, resample
 from pisa_kit.files import InputError, check_choice, first_line, read_json
 from pisa_kit.footage import to_square
-from pisa_kit.parallel import check_device
+from pisa_kit.parallel import check_device, processes
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def open_model(name: str, path=None, device: str = "cpu", offload: bool = False,
     Args:
         name: in `ZOO`.
         path: folder in diffusers' format; without it the weights come from the Hugging Face hub, or its cache.
-        device: "cpu", "cuda" or "cuda:1".
+        device: "cpu", "cuda" (several processes: one GPU each) or "cuda:1".
         offload: keep on the GPU only the part that works (slower, for cards that hold one part at a time).
         changes: to what the model wants, e.g. `frames=49`, `height=480`.
 
@@ -236,6 +236,8 @@ def open_model(name: str, path=None, device: str = "cpu", offload: bool = False,
         if found != wants.pipeline:
             problem = f"is a {found}, {name} is a {wants.pipeline}"
             raise InputError(path, "_class_name", problem, "Choose the model's own name, or another folder.")
+    if device == "cuda":
+        device = f"cuda:{processes().local_process_index}"  # each process of `accelerate launch` its own
     check_device(device)
     try:
         dtype = getattr(torch, wants.dtype) if device != "cpu" else torch.float32
