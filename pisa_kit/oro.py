@@ -9,8 +9,8 @@ import torch
 from diffusers import DiffusionPipeline
 
 from pisa_kit.conditioning import Condition, decode, pad_text, to_video, velocity
+from pisa_kit.devices import device
 from pisa_kit.files import InputError, read_json, write_json
-from pisa_kit.parallel import device
 from pisa_kit.presets import Tuning
 from pisa_kit.psft import add_noise, draw, fit
 from pisa_kit.rewards import RewardFunction, Truth

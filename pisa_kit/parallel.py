@@ -1,12 +1,10 @@
-"""Jobs in several processes, here or on a cluster; where a process stands among those started together."""
+"""Jobs in several processes, here or on a cluster. Free of torch, which a simulating worker need not load."""
 
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
-import torch
-from accelerate import PartialState
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from tqdm.auto import tqdm
@@ -14,31 +12,6 @@ from tqdm.auto import tqdm
 from pisa_kit.files import InputError, first_line
 
 WORKERS = 2
-
-
-def processes() -> PartialState:
-    """This process among those that `accelerate launch` or torchrun started together; alone without them."""
-    return PartialState(cpu=no_gpu())
-
-
-def device() -> torch.device:
-    """Where models work: this process's GPU, or the CPU."""
-    return processes().device
-
-
-def check_device(device: str):
-    """Raises InputError unless torch can use the device."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            "arguments", "device", f"{device!r} cannot be used ({first_line(error)})", "Use cpu."
-        ) from error
-
-
-def no_gpu() -> bool:
-    """Is there no CUDA device? accelerate must be told, or it starts no processes on CPUs."""
-    return not torch.cuda.is_available()
 
 
 @contextmanager

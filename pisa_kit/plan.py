@@ -20,11 +20,11 @@ from transformers import T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
 from pisa_kit.conditioning import token_timesteps
 from pisa_kit.depth import video_depth
+from pisa_kit.devices import device
 from pisa_kit.embedded import BASE
 from pisa_kit.families import TRAINABLE, family_of
 from pisa_kit.files import InputError, check_choice, read_json
 from pisa_kit.flow import video_flow
-from pisa_kit.parallel import device
 from pisa_kit.presets import Preset, Training
 from pisa_kit.psft import LARGE, LORA_LAYERS
 from pisa_kit.rewards import MAKERS

@@ -12,9 +12,9 @@ from diffusers import AutoencoderKLWan
 from pisa_kit.autoencoder import Reconstruction, frame_by_frame, make_autoencoder, object_weight, reconstruction_loss
 from pisa_kit.conditioning import to_video
 from pisa_kit.corpora import CORPUS_SEED, corpus, read_corpus, vary_captions
+from pisa_kit.devices import processes
 from pisa_kit.embedded import assemble
 from pisa_kit.files import read_json, write_json
-from pisa_kit.parallel import processes
 from pisa_kit.presets import Training
 from pisa_kit.psft import cache_latents, train_transformer
 from pisa_kit.training import train

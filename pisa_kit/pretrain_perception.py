@@ -12,9 +12,9 @@ from torch import nn
 
 from pisa_kit.conditioning import to_video
 from pisa_kit.corpora import corpus, read_corpus, read_truth, reconstructed
+from pisa_kit.devices import processes
 from pisa_kit.files import InputError, check_choice
 from pisa_kit.net_files import save_net
-from pisa_kit.parallel import processes
 from pisa_kit.presets import Training
 from pisa_kit.tiny_nets import DepthNet, FlowNet, MaskTracker, depth_loss, erase, flow_loss, tracking_loss
 from pisa_kit.training import seeded, train

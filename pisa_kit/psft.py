@@ -14,9 +14,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from pisa_kit.conditioning import Condition, condition, encode, pad_text, to_video, velocity
+from pisa_kit.devices import device, processes
 from pisa_kit.embedded import SHIFT, load
 from pisa_kit.files import InputError, atomic_folder, link_or_copy, read_npz, write_npz
-from pisa_kit.parallel import device, processes
 from pisa_kit.presets import Training
 from pisa_kit.training import train
 

@@ -17,6 +17,7 @@ from pisa_kit import distribution, motion, oro, psft, references, rewards
 from pisa_kit.clips import Clip
 from pisa_kit.corpora import corpus, read_corpus, vary_captions
 from pisa_kit.dataset import Recipe, read_dataset, simulator_version, write_dataset
+from pisa_kit.devices import device
 from pisa_kit.distribution import LEAST_OFFSET, Ambiguity, ambiguity_of, ambiguous_scene, at_distance, between
 from pisa_kit.embedded import BASE, load
 from pisa_kit.files import InputError, atomic_path, check_choice, read_json, write_json
@@ -24,7 +25,7 @@ from pisa_kit.generalization import Cell, cells, release_two, scenes_in
 from pisa_kit.generators import Protocol, fingerprint, generate, revision
 from pisa_kit.judge import LOOKS, judge
 from pisa_kit.layouts import read_clip, write_clip
-from pisa_kit.parallel import WORKERS, device
+from pisa_kit.parallel import WORKERS
 from pisa_kit.prepare import read_prepared
 from pisa_kit.presets import Preset, Tuning, get_preset
 from pisa_kit.psft import cache_latents, train_transformer

@@ -20,9 +20,9 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from tqdm.auto import tqdm
 
+from pisa_kit.devices import no_gpu
 from pisa_kit.files import InputError, atomic_path, check_choice, write_json
 from pisa_kit.optimizers import Optimizer
-from pisa_kit.parallel import no_gpu
 from pisa_kit.presets import Training
 
 LOG_WITH = "PISA_LOG_WITH"  # not a setting: what is recorded where does not change a run

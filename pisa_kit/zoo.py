@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from pisa_kit.clips import Clip, resample
+from pisa_kit.devices import check_device, processes
 from pisa_kit.files import InputError, check_choice, first_line, read_json
 from pisa_kit.footage import to_square
-from pisa_kit.parallel import check_device, processes
 
 
 @dataclass(frozen=True)

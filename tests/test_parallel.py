@@ -1,8 +1,14 @@
-"""Jobs in worker processes: results in order, no bars of their own, errors handed on; the same on a cluster."""
+"""Jobs in worker processes: results in order, no bars of their own, errors handed on; the same on a cluster.
 
+Workers import this module, so it imports little itself.
+"""
+
+import subprocess
+import sys
+import time
+
+import psutil
 import pytest
-from distributed import LocalCluster
-from test_cli import pisa, save_pairs
 
 from pisa_kit.files import InputError
 from pisa_kit.parallel import on_cluster, run_jobs
@@ -28,6 +34,9 @@ def test_an_error_in_a_worker_reaches_the_caller():
 
 
 def test_a_cluster_simulates_and_scores_the_same_bytes_as_local_processes(tmp_path):
+    from distributed import LocalCluster
+    from test_cli import pisa, save_pairs
+
     pairs = save_pairs(tmp_path, broken=False)
     recipe = ("--count", 3, "--size", 32, "--frames", 5)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
@@ -44,6 +53,29 @@ def test_a_cluster_simulates_and_scores_the_same_bytes_as_local_processes(tmp_pa
         assert (tmp_path / f"{place}.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()
         for path in (tmp_path / "here").glob("*.npz"):
             assert (tmp_path / place / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_killed_worker_loses_nothing(tmp_path):
+    from test_cli import pisa
+
+    command = ("simulate", "data", "--count", 24, "--size", 32, "--frames", 9, "--workers")
+    running = subprocess.Popen(
+        [sys.executable, "-m", "pisa_kit.cli", *map(str, command), "2"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(600):
+        if len(list((tmp_path / "data").glob("*.npz"))) >= 4:
+            break
+        time.sleep(0.1)
+    workers = [child for child in psutil.Process(running.pid).children() if "popen_loky" in " ".join(child.cmdline())]
+    workers[0].kill()
+    assert running.wait(120) == 2 and "Call the command again" in running.stderr.read()
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").glob("*.npz")}
+    assert 4 <= len(kept) < 24
+    assert pisa(*command, 1, folder=tmp_path).returncode == 0
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    assert pisa("simulate", "whole", *command[2:], 1, folder=tmp_path).returncode == 0
+    for path in (tmp_path / "whole").glob("*.npz"):
+        assert (tmp_path / "data" / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize(
