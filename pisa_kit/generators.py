@@ -119,7 +119,11 @@ def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[
     given = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths])
     latent_frames = (protocol.frames - 1) // family_of(pipeline).strides(pipeline).frames + 1
     noise = noise_like(given, latent_frames, each)
-    return to_frames(sample(pipeline, given, noise, protocol.steps))
+    try:
+        return to_frames(sample(pipeline, given, noise, protocol.steps))
+    except torch.cuda.OutOfMemoryError as error:
+        problem = f"ran out with {len(truths)} videos of {protocol.frames} frames at {protocol.size} px"
+        raise InputError(protocol.model, "GPU memory", problem, "Film fewer together, or smaller ones.") from error
 
 
 def revision(module: torch.nn.Module) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pisa_kit.embedded import load
 from pisa_kit.files import InputError, atomic_path, read_json, write_json
+from pisa_kit.rewards import load_rewards
 from pisa_kit.run import Run, open_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +57,8 @@ def run_study(
     run = open_run(preset, Path(runs).resolve(), model, bench)
     if run.preset.base:
         load(run.preset.base)  # what cannot be used is said before anything runs
+    if run.preset.perception == "real":
+        load_rewards({name for weights in run.preset.rewards.values() for name in weights}, "real")
     chosen = [path for path in notebooks() if path.stem.startswith(only or "")]
     if not chosen:
         known = ", ".join(path.stem for path in notebooks())

@@ -21,7 +21,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from pisa_kit.devices import no_gpu
-from pisa_kit.files import InputError, atomic_path, check_choice, write_json
+from pisa_kit.files import InputError, atomic_path, check_choice, first_line, write_json
 from pisa_kit.optimizers import Optimizer
 from pisa_kit.presets import Training
 
@@ -56,7 +56,7 @@ def train(
         The model with the averaged (EMA) weights.
 
     Raises:
-        TrainingError: a loss or gradient that is not finite.
+        TrainingError: a loss or gradient that is not finite, or too little GPU memory.
         InputError: a checkpoint of another model, other settings or more steps, or a folder that cannot be written.
     """
     folder = Path(folder)
@@ -90,9 +90,13 @@ def train(
         began = time.perf_counter()
         generator = seeded(settings.seed, step, accelerator.process_index)
         share = batch(step, accelerator.process_index, accelerator.num_processes)
-        with accelerator.autocast():
-            terms = loss(wrapped, send_to_device(share, accelerator.device), generator)
-        accelerator.backward(terms["loss"])
+        try:
+            with accelerator.autocast():
+                terms = loss(wrapped, send_to_device(share, accelerator.device), generator)
+            accelerator.backward(terms["loss"])
+        except torch.cuda.OutOfMemoryError as error:
+            remedy = "Lower the batch, set lora_rank, or use fewer frames; `pisa plan` says what fits"
+            raise TrainingError(f"{label}: step {step}: {first_line(error)}. {remedy}.") from error
         norm = accelerator.clip_grad_norm_(trainable(model), settings.clip)
         _check_finite(terms, norm, step, label)
         optimizer.step(settings.learning_rate_at(step) / settings.learning_rate)

@@ -145,3 +145,12 @@ def test_a_video_of_another_picture_is_not_taken_for_this_one(pipeline, truths, 
         generate(pipeline, PROTOCOL, [other], 0, tmp_path)
     with pytest.raises(InputError, match="first frame, caption"):
         generate(pipeline, PROTOCOL, [replace(truths[0], caption="A cat rises.")], 0, tmp_path)
+
+
+def test_too_little_gpu_memory_is_said(pipeline, truths, tmp_path, monkeypatch):
+    def large(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(generators, "sample", large)
+    with pytest.raises(InputError, match="GPU memory: ran out with 3 videos of 5 frames at 64 px. Film fewer"):
+        generate(pipeline, PROTOCOL, truths, 0, tmp_path)

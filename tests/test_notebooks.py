@@ -24,12 +24,13 @@ NOTEBOOKS = notebooks()
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
     """The smoke study, with clips of PisaBench's real and sim layouts, run once: (its folder, progress lines)."""
-    raw, lines = tmp_path_factory.mktemp("bench"), []
+    runs, lines = tmp_path_factory.mktemp("runs"), []
+    raw = runs / "bench"
     ball = {"start": 60, "end": 212, "caption": "A ball falls."}
     import_video(DATA / "balldrop_120fps.mp4", raw / "real" / "ball", 120, (28, 74), **ball)
     write_clip(simulate(sample(0), 128, 17, 16), raw / "sim" / "00", "sim")
-    prepare(raw, raw / "ready", Settings(size=64, fps=16, frames=17))
-    results = run_study("smoke", tmp_path_factory.mktemp("runs"), say=lines.append, bench=raw / "ready")
+    prepare(raw, runs / "ready", Settings(size=64, fps=16, frames=17))
+    results = run_study("smoke", runs, say=lines.append, bench=runs / "ready")
     return results.parent, lines
 
 
@@ -139,7 +140,7 @@ def test_the_inspectors_figure_is_in_the_executed_notebook(smoke):
 def test_a_second_run_does_nothing_again(smoke):
     folder, _ = smoke
     lines = []
-    run_study("smoke", folder.parent, say=lines.append)
+    run_study("smoke", folder.parent, say=lines.append, bench=folder.parent / "ready")
     assert all("done before" in line for line in lines) and len(lines) == len(NOTEBOOKS)
 
 

@@ -184,3 +184,11 @@ def test_trackers_follow_the_log_and_an_unknown_one_is_refused(tmp_path, monkeyp
     monkeypatch.setenv(training.LOG_WITH, "")
     train(make_model(), loss, make_batch, SETTINGS, tmp_path / "none")
     assert not (tmp_path / "none" / "pisa_kit").exists()
+
+
+def test_too_little_gpu_memory_says_what_would_fit(tmp_path):
+    def large(model, batch, generator):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    with pytest.raises(TrainingError, match="step 0: CUDA out of memory.*Lower the batch.*pisa plan"):
+        train(make_model(), large, make_batch, SETTINGS, tmp_path)
