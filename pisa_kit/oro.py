@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from torch.utils.checkpoint import checkpoint as recompute
 
 from pisa_kit.conditioning import Condition, decode, pad_text, to_video, velocity
 from pisa_kit.devices import device
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.presets import Tuning
 from pisa_kit.psft import add_noise, draw, fit
-from pisa_kit.rewards import RewardFunction, Truth
+from pisa_kit.rewards import Reward, RewardFunction, Truth
 from pisa_kit.sampling import sample_latents
 
 
@@ -41,11 +42,12 @@ def oro_loss(
         count, channels, _, *side = given.first.shape
         noise = torch.randn((count, channels, batch["latent_frames"], *side), generator=generator).to(given.first)
         through = settings.gradient_steps or int(torch.randint(1, steps + 1, (), generator=generator))
-        latents = sample_latents(pipeline, given, noise, steps, through, settings.checkpoint, model)
-        video = decode(autoencoder, latents, settings.checkpoint)
+        again = settings.checkpoint != "nothing"
+        latents = sample_latents(pipeline, given, noise, steps, through, settings.checkpoint == "all", model)
+        video = decode(autoencoder, latents, again)
         terms, total = {}, torch.zeros((), device=video.device)
-        for name, weight in settings.weights.items():
-            result = rewards[name](video, truth)
+        seen = _look(rewards, list(settings.weights), video, truth, again)
+        for (name, weight), result in zip(settings.weights.items(), seen, strict=True):
             counted = result.counted.to(video)
             terms[name] = (result.loss * counted).sum() / counted.sum().clamp(min=1)
             terms[f"{name}_left_out"], terms[f"{name}_lost"] = (1 - counted).sum(), result.lost.mean()
@@ -56,6 +58,22 @@ def oro_loss(
         return {"loss": total} | terms
 
     return loss
+
+
+def _look(rewards: dict[str, RewardFunction], names: list[str], video, truth: Truth, again: bool) -> list[Reward]:
+    """What each reward says of the videos; `again`: clip by clip, computed again in the backward pass."""
+    if not again:
+        return [rewards[name](video, truth) for name in names]
+
+    def one(clip: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        clip = clip.view_as(clip)  # a tensor of its own: a tracker that remembers (`rewards.Once`) must not stop here
+        found = [rewards[name](clip, Truth(*given)) for name in names]
+        return tuple(part for result in found for part in (result.loss, result.counted, result.lost))
+
+    clips = zip(video.split(1), truth.video.split(1), truth.masks.split(1), strict=True)
+    found = [recompute(one, *clip, use_reentrant=False) for clip in clips]
+    parts = [torch.cat(each) for each in zip(*found, strict=True)]
+    return [Reward(*parts[start : start + 3]) for start in range(0, len(parts), 3)]
 
 
 def _distance(model, pipeline, before, latents: torch.Tensor, given: Condition, generator) -> torch.Tensor:

@@ -276,13 +276,13 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     weights, state = memory(parts, tuning.training, dtype)
     codec = sum(p.numel() for p in parts.autoencoder.parameters()) * dtype.itemsize
     through = tuning.gradient_steps or tuning.sampling_steps
-    again = large or tuning.checkpoint
+    again, views = large or tuning.checkpoint == "all", tuning.checkpoint != "nothing"
     held = through * kept(one, again, parts.latents(preset, batch))
-    held += pixels.kept / (parts.latents(preset, 1).shape[2] if tuning.checkpoint else 1)
+    held += pixels.kept / (parts.latents(preset, 1).shape[2] if views else 1)
     passes = (tuning.sampling_steps + 2) * one.operations + (3 if again else 2) * (through + 1) * one.operations
     seen = looking(preset, batch)
-    held += seen.kept
-    passes += (4 if tuning.checkpoint else 3) * pixels.operations + 3 * seen.operations
+    held += seen.kept / (batch if views else 1)
+    passes += (4 if views else 3) * (pixels.operations + seen.operations)
     runs = len(preset.seeds) * len(preset.rewards) + len(preset.gradient_steps) * len(preset.seeds) + 1
     steps = runs * max(tuning.looks or (tuning.training.steps,))
     row("ORO step", weights + weights + state + codec + held, passes, steps)

@@ -121,7 +121,8 @@ class Tuning:
         gradient_steps: how many of the last sampling steps carry gradients; 0 draws 1 to all anew for each batch. The
             very last one is tiny (diffusers' schedule ends with sigma 0.016 to 0 for 5 steps), so 1 teaches little.
         anchor: weight of the distance to the model before.
-        checkpoint: compute activations again in the backward pass: less memory, more time.
+        checkpoint: what is computed again in the backward pass instead of kept, less memory for more time: "nothing",
+            "views" (decoder frame by frame, rewards clip by clip), or "all" (the transformer's calls too).
         looks: numbers of steps after which held-out clips are judged.
         stop_on: the metric of these looks that must fall.
         patience: looks without a better one after which training stops.
@@ -132,7 +133,7 @@ class Tuning:
     sampling_steps: int = 5
     gradient_steps: int = 2
     anchor: float = 1.0
-    checkpoint: bool = False
+    checkpoint: str = "nothing"
     looks: tuple[int, ...] = ()
     stop_on: str = "fixed_l2"
     patience: int = 2
@@ -141,6 +142,7 @@ class Tuning:
         if not 0 <= self.gradient_steps <= self.sampling_steps:
             problem = f"is {self.gradient_steps} of {self.sampling_steps} sampling steps"
             raise InputError("tuning", "gradient_steps", problem, "Give 1 to all of them, or 0 to draw the number.")
+        check_choice(self.checkpoint, ("nothing", "views", "all"), "checkpoint")
         if not self.weights or any(weight < 0 for weight in self.weights.values()):
             raise InputError("tuning", "weights", f"are {self.weights}", "Give at least one reward, none below 0.")
 
@@ -312,7 +314,7 @@ PRESETS["gpu"] = Preset(  # one card of 24 to 80 GB: low-rank weights, last samp
         weights=REWARDS["seg"],
         sampling_steps=10,
         gradient_steps=1,
-        checkpoint=True,
+        checkpoint="views",
         looks=(32, 64, 96),
     ),
     rewards={name: REWARDS[name] for name in ("seg", "flow", "depth")},
@@ -351,7 +353,7 @@ PRESETS["gpu_smoke"] = replace(  # what `gpu` does, in numbers for tests
         PRESETS["smoke"].oro,
         training=replace(PRESETS["smoke"].oro.training, precision="bf16", lora_rank=4),
         gradient_steps=1,
-        checkpoint=True,
+        checkpoint="views",
     ),
     gradient_steps=(),
 )

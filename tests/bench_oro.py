@@ -1,7 +1,8 @@
 """What one ORO step costs on the embedded model: `python tests/bench_oro.py [--steps 10] [--batch 2] [--rounds 3]`.
 
 Peak memory beyond that of the same step without gradients, and seconds, of forward and backward through the last K
-sampling steps, the decoder and the segmentation reward; with and without checkpointing. See `cost.step_cost`.
+sampling steps, the decoder and the segmentation reward, for what is computed again: nothing, views, all (see
+`presets.Tuning.checkpoint`). The last column is the memory as a share of the full chain's.
 """
 
 import argparse
@@ -17,15 +18,17 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"{options.steps} sampling steps, {options.batch} clips")
-    print("| K | checkpointing | peak MiB | s per step |")
-    print("|---|---|---|---|")
+    print("| computed again | K | peak MiB | s per step | of the full chain |")
+    print("|---|---|---|---|---|")
     training = Training(steps=1, batch=options.batch, learning_rate=1e-4)
-    for checkpoint in (False, True):
-        for through in dict.fromkeys((1, 2, 4, options.steps)):
+    for checkpoint in ("nothing", "views", "all"):
+        whole = None
+        for through in dict.fromkeys((options.steps, 4, 2, 1)):
             settings = Tuning(training, {"seg": 1.0}, options.steps, through, checkpoint=checkpoint)
             row = step_cost(settings, rounds=options.rounds)
-            again = "yes" if checkpoint else "no"
-            print(f"| {through} | {again} | {row['mib']:.0f} | {row['seconds']:.2f} |", flush=True)
+            whole = whole or row["mib"]
+            cells = f"{row['mib']:.0f} | {row['seconds']:.2f} | {row['mib'] / whole:.0%}"
+            print(f"| {checkpoint} | {through} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

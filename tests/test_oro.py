@@ -65,6 +65,23 @@ def test_checkpointing_changes_no_gradient(base, given, truth, rewards):
         torch.testing.assert_close(plain, repeated, rtol=1e-4, atol=1e-6 * float(plain.abs().max()))
 
 
+def test_what_is_computed_again_changes_no_loss_and_no_gradient(base, clips, rewards):
+    batch = {"first": torch.from_numpy(clips["latents"][:2, :, :1]), "latent_frames": 9}
+    batch |= {"text": pad_text(clips["text"][:2], base), "video": to_video(clips["frames"][:2])}
+    batch["masks"] = torch.from_numpy(clips["masks"][:2])
+    found = {}
+    for checkpoint in ("nothing", "views", "all"):
+        settings = replace(SETTINGS, weights={"seg": 1.0, "centre": 2.0}, checkpoint=checkpoint)
+        base.transformer.zero_grad()
+        terms = oro.oro_loss(base, base, load_rewards(settings.weights), settings)(base.transformer, batch, seeded(0))
+        terms["loss"].backward()
+        gradient = torch.cat([p.grad.flatten() for p in base.transformer.parameters() if p.grad is not None])
+        found[checkpoint] = {name: float(term) for name, term in terms.items()}, gradient
+    for terms, gradient in found.values():
+        assert terms == pytest.approx(found["nothing"][0], rel=1e-4, abs=1e-6)
+        torch.testing.assert_close(gradient, found["nothing"][1], rtol=1e-3, atol=1e-5 * float(gradient.abs().max()))
+
+
 def test_more_steps_more_gradient_and_the_same_video(base, given, truth, rewards):
     one, all_three = (gradient_of(base, given, truth, rewards, through, False) for through in (1, 3))
     assert not torch.allclose(one, all_three)
