@@ -28,7 +28,7 @@ from pisa_kit.flow import video_flow
 from pisa_kit.presets import Preset, Training
 from pisa_kit.psft import LARGE, LORA_LAYERS
 from pisa_kit.rewards import MAKERS
-from pisa_kit.tiny_nets import DepthNet, FlowNet, MaskTracker
+from pisa_kit.tiny_nets import Block, DepthNet, FlowNet, MaskTracker
 
 STATE = 16  # bytes per trained weight: gradient, two moments of AdamW, and the average, in float32
 EFFICIENCY = {"cpu": 0.35, "cuda": 0.4}  # of a large matmul's speed; cpu: measured on the embedded model, cuda: a guess
@@ -196,11 +196,21 @@ def looking(preset: Preset, clips: int) -> Count:
         "flow": lambda: video_flow(nets["flow"], video),
         "depth": lambda: video_depth(nets["depth"], video),
     }
-    costs = {name: count(call, nets[name]) for name, call in calls.items()}
+    costs = {name: _blocks(nets[name], call) for name, call in calls.items()}
     for names in preset.rewards.values():
         used = [costs[MAKERS[name][1]] for name in names]
         runs.append(Count(sum(one.operations for one in used), sum(one.kept for one in used)))
     return max(runs, key=lambda run: run.kept)
+
+
+def _blocks(net: nn.Module, call: Callable[[], torch.Tensor]) -> Count:
+    """A perception net in a backward pass that keeps each block's input and computes one block again at a time."""
+    inputs = []
+    for block in net.modules():
+        if isinstance(block, Block):
+            block.register_forward_pre_hook(lambda _, given: inputs.append(given[0].nbytes))
+    counted = count(call, net)
+    return Count(counted.operations * 4 / 3, sum(inputs) + counted.kept / len(inputs))
 
 
 def memory(parts: Parts, training: Training, dtype: torch.dtype) -> tuple[float, float]:

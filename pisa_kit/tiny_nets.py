@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint as recompute
 
 from pisa_kit.files import InputError
 
@@ -25,7 +26,11 @@ class Block(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Pictures (B, C, H, W) to maps (B, outputs, H, W) and a summary (B, summary); each level halves H and W."""
+    """Pictures (B, C, H, W) to maps (B, outputs, H, W) and a summary (B, summary); each level halves H and W.
+
+    With frozen weights, as in a reward, the backward pass computes each block's activations again: they would take more
+    memory than the generator's.
+    """
 
     def __init__(self, inputs: int, outputs: int, width: int, levels: int = 3):
         super().__init__()
@@ -40,13 +45,18 @@ class UNet(nn.Module):
         if height % stride or width % stride:
             remedy = f"Resize or pad it to sides divisible by {stride}."
             raise InputError("video", "size", f"is {width}x{height}", remedy)
-        maps = [self.down[0](picture)]
+        again = torch.is_grad_enabled() and not self.head.weight.requires_grad
+        maps = [self._call(self.down[0], picture, again)]
         for block in self.down[1:]:
-            maps.append(block(F.avg_pool2d(maps[-1], 2)))
+            maps.append(self._call(block, F.avg_pool2d(maps[-1], 2), again))
         found = coarse = maps.pop()
         for block in self.up:
-            found = block(torch.cat([_twice(found), maps.pop()], 1))
+            found = self._call(block, torch.cat([_twice(found), maps.pop()], 1), again)
         return self.head(found), coarse.amax((2, 3))
+
+    @staticmethod
+    def _call(block: Block, x: torch.Tensor, again: bool) -> torch.Tensor:
+        return recompute(block, x, use_reentrant=False) if again and x.requires_grad else block(x)
 
 
 def shrink(pictures: torch.Tensor) -> torch.Tensor:
