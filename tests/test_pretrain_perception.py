@@ -37,7 +37,7 @@ def pools(folder):
 def test_corpus_stores_the_simulators_depth_and_flow(folder):
     path = folder / "corpus_perception"
     depth, flow = (corpora.read_truth(path, name) for name in corpora.TRUTH)
-    clip = corpora._clip(corpora.CORPUS_SEED + 4, 0.5, 0.5, corpora.RANGES)
+    clip = corpora._clip(corpora.CORPUS_SEED + 4, 0.5, 0.5, corpora.RANGES, None, corpora.VIDEO)
     assert depth.dtype == flow.dtype == np.float16
     assert np.abs(depth[4] / clip.depth - 1).max() < 1e-3 and np.abs(flow[4] - clip.flow).max() < 0.005
     assert np.array_equal(corpora.read_corpus(path)[0][4], clip.frames), "clip i has seed CORPUS_SEED + i"

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from pisa_kit.conditioning import to_video
+from pisa_kit.depth import load_depth_anything
 from pisa_kit.files import InputError
+from pisa_kit.masks import load_sam2
 from pisa_kit.motion import Motion
 from pisa_kit.rewards import MAKERS, Truth, depth, load_rewards
 from pisa_kit.scenes import sample
@@ -173,8 +175,7 @@ def test_unknown_reward_or_perception():
         load_rewards(["seg"], "reel")
 
 
-def test_real_perception_that_is_not_there_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr("pisa_kit.masks.SAM2", "nowhere")
-    for name, problem in (("seg", "pisa download sam2"), ("depth", "pisa download depth-anything-v2")):
-        with pytest.raises(InputError, match=problem):
-            load_rewards([name], "real")
+def test_real_perception_that_is_not_there_says_how_to_get_it(tmp_path):
+    for load, name in ((load_sam2, "sam2"), (load_depth_anything, "depth-anything-v2")):
+        with pytest.raises(InputError, match=f"weights: cannot be loaded .*pisa download {name}"):
+            load(str(tmp_path / "none"))
