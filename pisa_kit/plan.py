@@ -31,7 +31,7 @@ from pisa_kit.rewards import MAKERS
 from pisa_kit.tiny_nets import Block, DepthNet, FlowNet, MaskTracker
 
 STATE = 16  # bytes per trained weight: gradient, two moments of AdamW, and the average, in float32
-EFFICIENCY = {"cpu": 0.35, "cuda": 0.4}  # of a large matmul's speed; cpu: measured on the embedded model, cuda: a guess
+EFFICIENCY = {"cpu": 0.9, "cuda": 0.4}  # of a large matmul's speed; cpu: measured on the embedded model, cuda: a guess
 SHAPES = {  # of real models, so that a plan needs no download
     "wan2.2-ti2v-5b": (
         (
