@@ -347,7 +347,7 @@ def plan(
     numbers = PRESETS[check_choice(preset, PRESETS, "preset")]
     if numbers.base is None and model is None:
         raise InputError(f"preset {preset}", "model", "is not given", "Name a folder, or --model wan2.2-ti2v-5b.")
-    typer.echo("\n".join(report(plan(numbers, model, speed and speed * 1e12))))
+    typer.echo("\n".join(report(plan(numbers, model, speed and speed * 1e12), elsewhere=speed is not None)))
 
 
 @app.command()

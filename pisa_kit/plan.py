@@ -244,13 +244,13 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     Args:
         preset: its numbers.
         model: see `skeleton`.
-        speed: operations per second of a large matmul; measured here if None.
+        speed: operations per second of a large matmul on the GPU to plan for; None: this machine, measured.
 
     Returns:
         A row per kind of work: "work", "memory" (GB on the device at most), "operations" (1e12 per step or video),
         "seconds" (per step or video), "count" (steps or videos in the whole study) and "hours".
     """
-    parts, place = skeleton(model), device().type
+    parts, place = skeleton(model), "cuda" if speed else device().type
     low = place == "cuda" and preset.psft.precision == "bf16"
     dtype = torch.bfloat16 if low else torch.float32
     speed = (speed or machine_speed(dtype)) * EFFICIENCY[place]
@@ -316,16 +316,22 @@ def videos(preset: Preset) -> int:
     return seeds * (models * each + ablation) + looks * preset.validation_clips + pictures + more
 
 
-def report(table: pd.DataFrame) -> list[str]:
-    """Text for a terminal, with what to change where this machine's GPU has too little memory."""
+def report(table: pd.DataFrame, elsewhere: bool) -> list[str]:
+    """Text for a terminal, with what to change where this machine's GPU has too little memory.
+
+    Args:
+        elsewhere: the plan is for another machine's GPU.
+    """
     line = "{:>10}  {:>9}  {:>14}  {:>10}  {:>7}  {:>7}".format
     text = [line("work", "memory GB", "TFLOP per piece", "seconds", "pieces", "hours")]
     for one in table.itertuples():
         cells = f"{one.memory:.1f}", f"{one.operations:.3g}", f"{one.seconds:.3g}", one.count, f"{one.hours:.2f}"
         text.append(line(one.work, *cells))
     text.append(f"{table['hours'].sum():.1f} hours on one device, besides simulation, tracking and drawing")
+    if elsewhere:
+        return [*text, f"on a GPU that reaches {EFFICIENCY['cuda']:.0%} of its matmul speed: a guess, not yet measured"]
     if device().type == "cpu":
-        return [*text, "time is that of this machine's CPU; for a GPU give --speed"]
+        return [*text, "on this machine's CPU; for a GPU give --speed"]
     has = torch.cuda.get_device_properties(device()).total_memory / 1e9
     tight = table[table["memory"] > has]["work"].tolist()
     if tight:

@@ -50,7 +50,7 @@ def test_memory_is_what_a_step_takes(through):
 def test_a_plan_grows_with_what_is_asked_for():
     table = plan(PRESETS["gpu"], "wan2.2-ti2v-5b", speed=4e14).set_index("work")
     assert set(table.index) == {"PSFT step", "ORO step", "video"}
-    assert 20 < table.loc["PSFT step", "memory"] < 40, "LoRA on 5 billion weights and 8 clips"
+    assert 10 < table.loc["PSFT step", "memory"] < 20, "LoRA on 5 billion weights and 8 clips"
     full = plan(PRESETS["paper"], "wan2.2-ti2v-5b", speed=4e14).set_index("work")
     assert full.loc["PSFT step", "memory"] > 100, "all weights, their moments and average in float32"
     assert full["hours"].sum() > 10 * table["hours"].sum()
