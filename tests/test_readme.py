@@ -50,17 +50,52 @@ def statements() -> list[str]:
     ]
 
 
+LOOKS = {"visibility": "visibility", "object_colour_error": "object colour error", "background_psnr": "background [dB]"}
+
+
+def psft_table() -> list[str]:
+    """Markdown lines: base and PSFT on seen and unseen objects and backgrounds."""
+    results = measured()["02_psft"]
+    metrics = {name: METRICS[name] for name in ("l2", "chamfer_distance", "iou", "fixed_l2")} | LOOKS
+    gravity = {(row["method"], row["split"]): row["median"] for row in results["g_eff"]}
+    lines = ["| | " + " | ".join(metrics.values()) + " | g_eff [m/s²] |", "|---" * (len(metrics) + 2) + "|"]
+    for (split, method), group in pd.DataFrame(results["summary"]).groupby(["split", "method"], sort=False):
+        means = group.set_index("metric")
+        digits = {"background_psnr": 1}
+        cells = [
+            "{mean:.{d}f} [{low:.{d}f}, {high:.{d}f}]".format(**means.loc[name], d=digits.get(name, 3))
+            for name in metrics
+        ]
+        lines.append(f"| {method}, {split} | " + " | ".join(cells) + f" | {gravity[method, split]:.2f} |")
+    return lines
+
+
+def psft_statements() -> list[str]:
+    """The numbers in the sentences about PSFT."""
+    results = measured()["02_psft"]
+    [l2] = [row for row in results["reductions"] if row["split"] == "unseen" and row["metric"] == "l2"]
+    enough = results["smallest_for_80_percent"]
+    seen = {row["clips"]: row["mean"] for row in results["data"] if row["metric"] == "visibility"}
+    rising = {row["method"]: row["mean"] for row in results["forgetting"] if row["verb"] == "rises"}
+    return [
+        f"by {100 * l2['mean']:.0f} % [{100 * l2['low']:.0f}, {100 * l2['high']:.0f}] (paper: 78 %)",
+        f"{enough['clips']} clips and {enough['steps']} steps",
+        ", ".join(f"{share:.2f} with {clips:,}" for clips, share in seen.items()),
+        f"{100 * rising['base']:.0f} % of the base's objects do, and {100 * rising['PSFT']:.0f} % after PSFT",
+    ]
+
+
 def test_statements_are_the_measured_ones():
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    for statement in statements():
+    for statement in statements() + psft_statements():
         assert statement in text, statement
 
 
 def test_table_is_the_measured_one():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for line in table():
+    for line in table() + psft_table():
         assert line in text, f"missing in README.md:\n{line}"
 
 
 if __name__ == "__main__":
-    print("\n".join(table() + statements()))
+    print("\n".join(table() + statements() + psft_table() + psft_statements()))
