@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from pisa_kit import motion
 from pisa_kit.autoencoder import CHANNELS, make_autoencoder
-from pisa_kit.families import TRAINABLE, family_of
+from pisa_kit.families import family_in, family_of
 from pisa_kit.files import WEIGHTS, InputError, read_json
 from pisa_kit.scenes import COLOURS, FAMILIES, SPLITS
 
@@ -107,11 +107,7 @@ def load(path=BASE, dtype: torch.dtype = torch.float32) -> DiffusionPipeline:
     """
     path = Path(path)
     index = read_json(path / "model_index.json")
-    families = {family.pipeline.__name__: family for family in TRAINABLE}
-    if index.get("_class_name") not in families:
-        problem = f"is {index.get('_class_name')!r}, which cannot be trained here"
-        raise InputError(path / "model_index.json", "_class_name", problem, f"Give a {' or a '.join(families)}.")
-    family = families[index["_class_name"]]
+    family = family_in(path)
     components = [name for name, kind in index.items() if isinstance(kind, list) and kind[0]]
     for component in components:
         if not (path / component).is_dir():

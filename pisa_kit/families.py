@@ -5,6 +5,7 @@ Both kinds put the clean first frame in as the first latent, its tokens at times
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from pisa_kit import autoencoder as wan_autoencoder
-from pisa_kit.files import InputError
+from pisa_kit.files import InputError, read_json
 
 LTX_RATE = 25  # frames per second that LTX's positions are counted in; clips of all rates count as it, as if it were so
 
@@ -120,6 +121,21 @@ class Ltx:
 
 
 TRAINABLE = (Wan, Ltx)
+
+
+def family_in(folder):
+    """The family of the pipeline in a folder of diffusers' format, by its model_index.json.
+
+    Raises:
+        InputError: no such file, or a class that cannot be trained here.
+    """
+    path = Path(folder) / "model_index.json"
+    name, known = read_json(path).get("_class_name"), {family.pipeline.__name__: family for family in TRAINABLE}
+    if name not in known:
+        raise InputError(
+            path, "_class_name", f"is {name!r}, which cannot be trained here", f"Give a {' or a '.join(known)}."
+        )
+    return known[name]
 
 
 def family_of(part: DiffusionPipeline | nn.Module):

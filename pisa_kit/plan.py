@@ -22,8 +22,8 @@ from pisa_kit.conditioning import token_timesteps
 from pisa_kit.depth import video_depth
 from pisa_kit.devices import device
 from pisa_kit.embedded import BASE
-from pisa_kit.families import TRAINABLE, family_of
-from pisa_kit.files import InputError, check_choice, read_json
+from pisa_kit.families import family_in, family_of
+from pisa_kit.files import check_choice, read_json
 from pisa_kit.flow import video_flow
 from pisa_kit.presets import Preset, Training
 from pisa_kit.psft import LARGE, LORA_LAYERS
@@ -106,11 +106,8 @@ def skeleton(model=None) -> Parts:
             kinds = SHAPES[check_choice(str(model), SHAPES, "model")]
             return Parts(*(kind(**shape) for kind, shape in kinds[:2]), UMT5EncoderModel(UMT5Config(**kinds[2])))
         folder = Path(model or BASE)
-        families = {family.pipeline.__name__: family for family in TRAINABLE}
-        name = read_json(folder / "model_index.json").get("_class_name")
-        if name not in families:
-            raise InputError(folder, "_class_name", f"is {name!r}", f"Give a {' or a '.join(families)}.")
-        kinds = {"transformer": families[name].transformer, "vae": families[name].autoencoder}
+        family = family_in(folder)
+        kinds = {"transformer": family.transformer, "vae": family.autoencoder}
         made = [kind.from_config(read_json(folder / part / "config.json")) for part, kind in kinds.items()]
         text = {"T5EncoderModel": (T5EncoderModel, T5Config), "UMT5EncoderModel": (UMT5EncoderModel, UMT5Config)}
         encoder, config = text[read_json(folder / "model_index.json")["text_encoder"][1]]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pisa_kit.embedded import load
 from pisa_kit.files import InputError, atomic_path, read_json, write_json
+from pisa_kit.presets import PRESETS
 from pisa_kit.rewards import load_rewards
 from pisa_kit.run import Run, open_run
 
@@ -126,7 +127,7 @@ def _record(run: Run, notebook: str, fingerprint: str, seconds: float):
     entry = {"fingerprint": fingerprint, "date": date.today().isoformat(), "seconds": round(seconds, 1)}
     collected[notebook] = entry | {"results": run.results(notebook)}
     write_json(path, dict(sorted(collected.items())))
-    if run.preset.name == "full":
+    if run.preset == PRESETS["full"]:  # not with another model or other clips: README shows these figures
         for figure in sorted((run.folder / "figures").glob(f"{notebook[:2]}_*")):
             with atomic_path(FIGURES / figure.name) as temporary:
                 shutil.copyfile(figure, temporary)
