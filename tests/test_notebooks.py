@@ -177,3 +177,11 @@ def test_full_publishes_figures_and_numbers(tmp_path, monkeypatch):
     study._record(run, "00_x", "abc", 1.0)
     assert json.loads((tmp_path / "figures" / "results.json").read_text())["00_x"]["results"] == {"value": 2.0}
     assert (tmp_path / "figures" / "00_x.png").exists()
+
+
+def test_another_model_does_not_replace_the_published_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "FIGURES", tmp_path / "figures")
+    run = study.open_run("full", tmp_path / "runs", model=tmp_path / "other")
+    run.save_results("00_x", {"value": 1})
+    study._record(run, "00_x", "abc", 1.0)
+    assert (run.folder / "results.json").exists() and not (tmp_path / "figures").exists()
