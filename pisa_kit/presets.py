@@ -223,7 +223,7 @@ class Preset:
     oro_clips: int = 512
     validation_clips: int = 32
     rewards: dict[str, dict[str, float]] = field(default_factory=lambda: REWARDS)
-    gradient_steps: tuple[int, ...] = (1, 2, 3, 5)
+    gradient_steps: tuple[int, ...] = (1, 2, 5)
     map_distances: tuple[float, ...] = (1.5, 2.0, 2.75, 3.5, 4.25, 5.0)
     map_heights: tuple[float, ...] = (0.25, 0.5, 0.875, 1.25, 1.625, 2.0)
     map_clips: int = 6
