@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from pisa_kit.presets import Training
+from pisa_kit.sharding import split_like
 
 
 class Optimizer:
@@ -57,7 +58,8 @@ class Optimizer:
             for key, value in tensors.items():
                 owner, index, name = key.split(".", 2)
                 if int(owner) == number:
-                    state.setdefault(int(index), {})[name] = value
+                    parameter = part.param_groups[0]["params"][int(index)]
+                    state.setdefault(int(index), {})[name] = split_like(value, parameter)
             part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
 
 

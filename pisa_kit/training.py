@@ -3,6 +3,7 @@
 Everything random depends on (seed, step, process) alone, so that a run that was killed continues to the same weights.
 """
 
+import copy
 import json
 import os
 import time
@@ -20,10 +21,11 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from tqdm.auto import tqdm
 
-from pisa_kit.devices import no_gpu
+from pisa_kit.devices import no_gpu, processes
 from pisa_kit.files import InputError, atomic_path, check_choice, first_line, write_json
 from pisa_kit.optimizers import Optimizer
 from pisa_kit.presets import Training
+from pisa_kit.sharding import shard, sharded, split_like, whole
 
 LOG_WITH = "PISA_LOG_WITH"  # not a setting: what is recorded where does not change a run
 
@@ -64,11 +66,13 @@ def train(
         mixed_precision=settings.precision, cpu=no_gpu(), log_with=_trackers(folder) or None, project_dir=folder
     )
     # 1. what is trained, and how
-    wrapped = accelerator.prepare(model)
-    optimizer = Optimizer(trainable(model), settings)
-    average = EMAModel(trainable(model), decay=settings.ema, foreach=True)
+    trained = shard(copy.deepcopy(model)) if sharded() else model
+    wrapped = trained if sharded() else accelerator.prepare(model)
+    parameters = trainable(trained)
+    optimizer = Optimizer(parameters, settings)
+    average = EMAModel(parameters, decay=settings.ema, foreach=True)
     # 2. where it left off
-    start = load_checkpoint(folder / "checkpoint.safetensors", model, optimizer, average, settings)
+    start = load_checkpoint(folder / "checkpoint.safetensors", trained, optimizer, average, settings)
     if start > settings.steps:
         problem = f"has done {start} steps, more than the {settings.steps} asked for"
         raise InputError(folder / "checkpoint.safetensors", "steps", problem, "Use another folder, or ask for more.")
@@ -97,11 +101,11 @@ def train(
         except torch.cuda.OutOfMemoryError as error:
             remedy = "Lower the batch, set lora_rank, or use fewer frames; `pisa plan` says what fits"
             raise TrainingError(f"{label}: step {step}: {first_line(error)}. {remedy}.") from error
-        norm = accelerator.clip_grad_norm_(trainable(model), settings.clip)
+        norm = whole(nn.utils.clip_grad_norm_(parameters, settings.clip))
         _check_finite(terms, norm, step, label)
         optimizer.step(settings.learning_rate_at(step) / settings.learning_rate)
         optimizer.zero_grad()
-        average.step(trainable(model))
+        average.step(parameters)
         # 4. what is remembered
         done = step + 1
         if accelerator.is_main_process:
@@ -114,14 +118,17 @@ def train(
                 bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
                 if watch:
                     watch(line)
-            if done % settings.checkpoint_every == 0 or done == settings.steps:
-                save_checkpoint(folder / "checkpoint.safetensors", done, model, optimizer, average, settings)
+        if (done % settings.checkpoint_every == 0 or done == settings.steps) and (
+            sharded() or accelerator.is_main_process
+        ):
+            save_checkpoint(folder / "checkpoint.safetensors", done, trained, optimizer, average, settings)
         if done % settings.checkpoint_every == 0:
             accelerator.wait_for_everyone()
     for tracker in accelerator.trackers:
         tracker.finish()
-    average.copy_to(trainable(model))
-    return model.eval()
+    for parameter, mean in zip(trainable(model), average.shadow_params, strict=True):
+        parameter.data.copy_(whole(mean))
+    return model.to(accelerator.device).eval()
 
 
 def _trackers(folder: Path) -> list[str]:
@@ -180,11 +187,18 @@ def _append(path: Path, line: dict):
 
 
 def save_checkpoint(path, step: int, model: nn.Module, optimizer: Optimizer, average: EMAModel, settings: Training):
-    """Writes weights, their average and the optimizer's moments as one safetensors file, whole or not at all."""
+    """Writes weights, their average and the optimizer's moments as one safetensors file, whole or not at all.
+
+    Processes that share the weights all call it: slices are put together, the first process writes.
+    """
     tensors = {f"weight.{index}": parameter.detach() for index, parameter in enumerate(trainable(model))}
     tensors |= {f"average.{index}": shadow for index, shadow in enumerate(average.shadow_params)}
     tensors |= {f"optimizer.{name}": value for name, value in optimizer.state().items()}
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    for name, tensor in tensors.items():
+        full = whole(tensor)
+        tensors[name] = full.cpu().contiguous() if processes().is_main_process else None
+    if not processes().is_main_process:
+        return
     about = {"step": str(step), "settings": json.dumps(asdict(settings))}
     with atomic_path(path) as temporary:
         try:
@@ -219,8 +233,8 @@ def load_checkpoint(path, model: nn.Module, optimizer: Optimizer, average: EMAMo
         raise InputError(path, "weights", "belong to another model", "Use another folder, or the original model.")
     with torch.no_grad():
         for index, parameter in enumerate(parameters):
-            parameter.copy_(tensors[f"weight.{index}"])
-            average.shadow_params[index].copy_(tensors[f"average.{index}"])
+            parameter.copy_(split_like(tensors[f"weight.{index}"], parameter))
+            average.shadow_params[index].copy_(split_like(tensors[f"average.{index}"], parameter))
     average.optimization_step = int(about["step"])
     prefix = "optimizer."
     optimizer.load_state({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})

@@ -1,6 +1,7 @@
 """The training loop: exact resumption, guards, checkpoints that survive."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -143,27 +144,36 @@ def test_bad_settings_name_the_field(field, value):
         replace(SETTINGS, **{field: value})
 
 
-def test_two_processes_train_to_the_weights_of_one(tmp_path):
+@pytest.mark.parametrize(
+    "optimizer, split, tolerance",
+    [("adamw", False, 1e-6), ("adamw", True, 1e-6), ("muon", True, 2e-3)],  # Muon turns matrices in bfloat16
+)
+def test_two_processes_train_to_the_weights_of_one(tmp_path, optimizer, split, tolerance):
+    settings = replace(SETTINGS, optimizer=optimizer)
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_training as t
 loss = lambda model, batch, generator: t.loss(model, batch, t.training.seeded(0))
 batch = lambda step, process, processes: t.make_batch(step, process, processes)
-t.train(t.make_model(), loss, batch, t.SETTINGS, {str(tmp_path / "two")!r})
+for steps in (6, 12):
+    settings = t.replace(t.SETTINGS, optimizer={optimizer!r}, steps=steps)
+    t.train(t.make_model(), loss, batch, settings, {str(tmp_path / "two")!r})
 """
     (tmp_path / "script.py").write_text(code)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(tmp_path / "script.py")]
-    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300)
+    environment = os.environ | {"ACCELERATE_USE_FSDP": str(split).lower()}  # as `accelerate launch --use_fsdp` sets it
+    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
 
     def one(model, batch, generator):
         halves = [loss(model, batch[process::2], training.seeded(0)) for process in (0, 1)]
         return {name: sum(half[name] for half in halves) / 2 for name in halves[0]}
 
-    single = train(make_model(), one, make_batch, SETTINGS, tmp_path / "one")
-    continued = train(make_model(), loss, make_batch, SETTINGS, tmp_path / "two")  # finished: only loads
-    torch.testing.assert_close(weights(continued), weights(single), atol=1e-6, rtol=0)
+    for steps in (6, 12):
+        single = train(make_model(), one, make_batch, replace(settings, steps=steps), tmp_path / "one")
+    continued = train(make_model(), loss, make_batch, settings, tmp_path / "two")  # finished: only loads
+    torch.testing.assert_close(weights(continued), weights(single), atol=tolerance, rtol=0)
     lines = (tmp_path / "two" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2, 4, 6, 8, 10, 12], "one process writes the log"
 
