@@ -66,7 +66,7 @@ def corpus(
     folder = Path(folder)
     starts, recipe = range(0, count, SHARD), (drops, any_colour, first, ranges, prior, video)
     jobs = (delayed(_write_shard)(folder, start, min(SHARD, count - start), truth, *recipe) for start in starts)
-    shards = Parallel(n_jobs=workers, return_as="generator")(jobs)
+    shards = Parallel(n_jobs=max(1, min(workers, len(starts))), return_as="generator")(jobs)
     done = all((folder / f"{start // SHARD:04d}.npz").exists() for start in starts)
     list(tqdm(shards, total=len(starts), desc=f"simulating {folder.name}", unit=f"{SHARD} clips", disable=done))
     return folder

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from joblib import Parallel, delayed, parallel_config
-from joblib.externals.loky import get_reusable_executor
 from tqdm.auto import tqdm
 
 from pisa_kit.files import InputError, first_line
@@ -61,7 +60,6 @@ def _connect(kind: str, place: str):
 
 def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int = WORKERS) -> list:
     """`function(*job)` for every job, in the order of the jobs; a worker uses one thread and shows no bars."""
-    get_reusable_executor().shutdown()  # earlier workers would be used again, with their bars
     jobs = list(jobs)
     results = Parallel(n_jobs=workers, return_as="generator", initializer=_silence)(delayed(function)(*j) for j in jobs)
     return list(tqdm(results, total=len(jobs), desc=label, unit="job", disable=not jobs))

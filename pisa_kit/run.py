@@ -65,7 +65,7 @@ class Run:
         first += preset.test_seed
         recipe = Recipe(count, first, objects, backgrounds, video=preset.video, ranges=preset.ranges)
         folder = self.folder / "data" / f"held_out_{split.replace(' ', '_')}_{recipe.key}"
-        return read_dataset(write_dataset(folder, recipe, WORKERS))
+        return read_dataset(write_dataset(folder, recipe, _workers(count)))
 
     def reference(self, method: str, truths: list[Clip], seed: int) -> list[Clip]:
         """Videos of one reference predictor (see `references.REFERENCES`) for each true clip, made once and kept.
@@ -293,9 +293,14 @@ class Run:
 def _made(paths: list[Path], film: Callable, jobs: list[tuple], label: str) -> list[Clip]:
     """The clips at `paths`; `film(*job, path)` makes those that are missing, in several processes."""
     missing = [(*job, path) for job, path in zip(jobs, paths, strict=True) if not path.exists()]
-    made = Parallel(n_jobs=WORKERS, return_as="generator")(delayed(film)(*job) for job in missing)
+    made = Parallel(n_jobs=_workers(len(missing)), return_as="generator")(delayed(film)(*job) for job in missing)
     list(tqdm(made, total=len(missing), desc=label, unit="clip", disable=not missing))
     return [read_clip(path) for path in paths]
+
+
+def _workers(clips: int) -> int:
+    """Processes for so many simulated clips: a few are done sooner than a process starts."""
+    return WORKERS if clips > 16 else 1
 
 
 def _film_motion(seed: int, preset: Preset, path: Path):
