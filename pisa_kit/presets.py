@@ -279,7 +279,7 @@ PRESETS = {
         "mini",
         seeds=(0,),
         test_clips=60,
-        ambiguous_clips=1024,
+        ambiguous_clips=512,
         data_sizes=(16, 256, 4096),
         data_steps=200,
         oro=Tuning(
