@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -119,13 +120,21 @@ class Run:
     def worlds(self, picture: int) -> tuple[list[Clip], Ambiguity]:
         """Worlds behind one ambiguous picture, as clips that all begin with the same frame, and their ambiguity.
 
+        They stand at equal steps of the prior's probability, in any order: independent draws of so few can be far off.
+        The object is a sphere: the centre of any other may fall on after its first contact, while it tips over.
+
         Args:
             picture: number of the picture, from 0.
         """
         preset, prior = self.preset, between(*self.preset.prior)
-        seed = preset.test_seed + PICTURES + picture
-        scene = ambiguous_scene(seed, preset.ranges, prior, least=LEAST_OFFSET)
-        distances = prior.rvs(preset.worlds, random_state=seed)
+        scenes = (
+            ambiguous_scene(preset.test_seed + PICTURES + number, preset.ranges, prior, least=LEAST_OFFSET)
+            for number in itertools.count()
+        )
+        spheres = (scene for scene in scenes if scene.dropped.shape == "sphere")
+        scene = next(itertools.islice(spheres, picture, None))
+        shares = np.random.default_rng(picture).permutation((np.arange(preset.worlds) + 0.5) / preset.worlds)
+        distances = prior.ppf(shares)
         clips = self.simulated(f"worlds_{picture}", [at_distance(scene, float(distance)) for distance in distances])
         for clip in clips:
             clip.frames[0] = clips[0].frames[0]
