@@ -38,7 +38,8 @@ def cell_maps(
         for (row, column), group in rows.groupby(list(places)):
             maps[method][row, column] = group[value].mean()
     every = np.concatenate([[0.0], *(found[np.isfinite(found)] for found in maps.values())])
-    norm = CenteredNorm(0, max(np.abs(every).max(), 1e-6)) if signed else Normalize(0, max(every.max(), 1e-6))
+    most = max(np.percentile(np.abs(every), 95), 1e-6)  # a few cells in which objects get lost would drown the others
+    norm = CenteredNorm(0, most) if signed else Normalize(0, most)
     figure, axes = plt.subplots(1, len(methods), figsize=(2.9 * len(methods), 2.9), squeeze=False, sharey=True)
     for axis, (method, found) in zip(axes[0], maps.items(), strict=True):
         drawn = axis.pcolormesh(distances, heights, found, norm=norm, cmap="RdBu_r" if signed else "rocket_r")
@@ -55,7 +56,9 @@ def cell_maps(
         axis.set(title=method, xlabel="Distance [m]")
         axis.title.set_color(colour(method))
     axes[0, 0].set_ylabel("Drop height [m]")
-    figure.colorbar(drawn, ax=axes[0].tolist(), label=LABELS.get(value, value), shrink=0.9)
+    figure.colorbar(
+        drawn, ax=axes[0].tolist(), label=LABELS.get(value, value), shrink=0.9, extend="both" if signed else "max"
+    )
     return figure
 
 
