@@ -118,12 +118,10 @@ def train(
                 bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
                 if watch:
                     watch(line)
-        if (done % settings.checkpoint_every == 0 or done == settings.steps) and (
-            sharded() or accelerator.is_main_process
-        ):
-            save_checkpoint(folder / "checkpoint.safetensors", done, trained, optimizer, average, settings)
-        if done % settings.checkpoint_every == 0:
-            accelerator.wait_for_everyone()
+        if done % settings.checkpoint_every == 0 or done == settings.steps:
+            if sharded() or accelerator.is_main_process:
+                save_checkpoint(folder / "checkpoint.safetensors", done, trained, optimizer, average, settings)
+            accelerator.wait_for_everyone()  # whoever continues must find it
     for tracker in accelerator.trackers:
         tracker.finish()
     for parameter, mean in zip(trainable(model), average.shadow_params, strict=True):
