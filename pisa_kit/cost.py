@@ -1,14 +1,13 @@
-"""What one step of reward tuning costs, measured in a process of its own: a process never gives its peak back."""
+"""What one step of reward tuning costs: seconds, and the memory that its tensors hold at once."""
 
-import resource
-import sys
 import time
+import weakref
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
-from joblib.externals.loky import get_reusable_executor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pisa_kit.conditioning import condition, to_video
 from pisa_kit.embedded import BASE, load
@@ -22,6 +21,37 @@ from pisa_kit.training import seeded
 MEBIBYTE = 2**20
 
 
+class PeakMemory(TorchDispatchMode):
+    """Counts the memory of tensors made while it is active, forward and backward, on any device.
+
+    What the kernels use inside and what the allocator keeps back is left out, so that the number is the same on every
+    machine. `peak`: the most that they held at once, bytes.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.peak = self._now = 0
+        self._seen = weakref.WeakSet()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given = {id(storage) for storage in self._storages((args, kwargs))}
+        result = function(*args, **(kwargs or {}))
+        for storage in self._storages(result):
+            if id(storage) not in given and storage not in self._seen:
+                self._seen.add(storage)
+                self._add(storage.nbytes())
+                weakref.finalize(storage, self._add, -storage.nbytes())
+        return result
+
+    @staticmethod
+    def _storages(values) -> list[torch.UntypedStorage]:
+        return [each.untyped_storage() for each in tree_leaves(values) if isinstance(each, torch.Tensor)]
+
+    def _add(self, size: int) -> None:
+        self._now += size
+        self.peak = max(self.peak, self._now)
+
+
 def step_cost(settings: Tuning, model=BASE, rounds: int = 3) -> dict[str, float]:
     """Forward and backward of one ORO step, without the optimizer.
 
@@ -31,40 +61,25 @@ def step_cost(settings: Tuning, model=BASE, rounds: int = 3) -> dict[str, float]
         rounds: repetitions; the median of the seconds is returned.
 
     Returns:
-        "mib": peak memory beyond that of sampling, decoding and rewarding without gradients; "seconds".
+        "mib": the most that the step's tensors hold at once, besides what was there before it; "seconds".
     """
-    executor = get_reusable_executor(max_workers=1, reuse=False, timeout=1)
-    try:
-        return executor.submit(_measure, replace(settings, anchor=0.0), model, rounds, torch.get_num_threads()).result()
-    finally:
-        executor.shutdown()
-
-
-def _measure(settings: Tuning, model, rounds: int, threads: int) -> dict[str, float]:
-    torch.set_num_threads(threads)
     pipeline, clips = load(model), [simulate(sample(seed)) for seed in range(settings.training.batch)]
     video = to_video(np.stack([clip.frames for clip in clips]))
     given = condition(pipeline, video[:, :, 0], [clip.caption for clip in clips])
     batch = {"first": given.first, "text": given.text, "video": video}
     batch["masks"] = torch.from_numpy(np.stack([clip.dropped for clip in clips]))
     batch["latent_frames"] = (video.shape[2] - 1) // pipeline.vae.config.scale_factor_temporal + 1
-    loss = oro_loss(pipeline, pipeline, load_rewards(settings.weights), settings)
-    with torch.no_grad():
-        loss(pipeline.transformer, batch, seeded(0))
-    before, seconds = _peak(), []
+    loss = oro_loss(pipeline, pipeline, load_rewards(settings.weights), replace(settings, anchor=0.0))
+
+    def step(number: int) -> None:
+        loss(pipeline.transformer, batch, seeded(number))["loss"].backward()
+        pipeline.transformer.zero_grad()
+
+    with PeakMemory() as memory:
+        step(0)
+    seconds = []
     for number in range(rounds):
         start = time.perf_counter()
-        loss(pipeline.transformer, batch, seeded(number))["loss"].backward()
+        step(number)
         seconds.append(time.perf_counter() - start)
-        pipeline.transformer.zero_grad()
-    return {"mib": (_peak() - before) / MEBIBYTE, "seconds": float(np.median(seconds))}
-
-
-def _peak() -> float:
-    """The most memory this process ever held, bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux ru_maxrss begins with what the parent process held
-        [peak] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-        return 1024.0 * int(peak.split()[1])
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"mib": memory.peak / MEBIBYTE, "seconds": float(np.median(seconds))}

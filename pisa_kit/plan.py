@@ -78,6 +78,7 @@ class Parts:
     transformer: nn.Module
     autoencoder: nn.Module
     text_encoder: nn.Module
+    prompt_tokens: int
 
     @property
     def family(self):
@@ -104,14 +105,17 @@ def skeleton(model=None) -> Parts:
     with torch.device("meta"):
         if model is not None and not Path(model).exists():
             kinds = SHAPES[check_choice(str(model), SHAPES, "model")]
-            return Parts(*(kind(**shape) for kind, shape in kinds[:2]), UMT5EncoderModel(UMT5Config(**kinds[2])))
+            made = [kind(**shape) for kind, shape in kinds[:2]]
+            return Parts(*made, UMT5EncoderModel(UMT5Config(**kinds[2])), family_of(made[0]).prompt_tokens)
         folder = Path(model or BASE)
         family = family_in(folder)
         kinds = {"transformer": family.transformer, "vae": family.autoencoder}
         made = [kind.from_config(read_json(folder / part / "config.json")) for part, kind in kinds.items()]
         text = {"T5EncoderModel": (T5EncoderModel, T5Config), "UMT5EncoderModel": (UMT5EncoderModel, UMT5Config)}
         encoder, config = text[read_json(folder / "model_index.json")["text_encoder"][1]]
-        return Parts(*made, encoder(config(**read_json(folder / "text_encoder" / "config.json"))))
+        made.append(encoder(config(**read_json(folder / "text_encoder" / "config.json"))))
+        limit = read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", family.prompt_tokens)
+        return Parts(*made, min(family.prompt_tokens, limit))
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def forward(parts: Parts, preset: Preset, clips: int, dtype: torch.dtype) -> Cou
     """One call of the transformer, with gradients."""
     latents = parts.latents(preset, clips)
     timestep = token_timesteps(parts.transformer, latents, torch.empty(clips, device="meta"))
-    config, width = parts.transformer.config, parts.family.prompt_tokens
+    config, width = parts.transformer.config, parts.prompt_tokens
     text = torch.empty(clips, width, config.get("text_dim") or config.caption_channels, device="meta", dtype=dtype)
     model = parts.transformer.to(dtype).requires_grad_(True)
     return count(lambda: parts.family.predict(model, config, latents.to(dtype), timestep, text), model)
@@ -208,6 +212,35 @@ def _blocks(net: nn.Module, call: Callable[[], torch.Tensor]) -> Count:
             block.register_forward_pre_hook(lambda _, given: inputs.append(given[0].nbytes))
     counted = count(call, net)
     return Count(counted.operations * 4 / 3, sum(inputs) + counted.kept / len(inputs))
+
+
+def activations(parts: Parts, one: Count, latents: torch.Tensor, dtype: torch.dtype) -> float:
+    """Bytes where the transformer's blocks are computed again: the inputs of all, and what is in one of them."""
+    config, model = parts.transformer.config, parts.transformer
+    blocks = len(getattr(model, "blocks", None) or model.transformer_blocks)
+    tokens = latents[:, 0].numel() / torch.Size(parts.family.patch(config)).numel()
+    width = config.num_attention_heads * config.attention_head_dim
+    return blocks * tokens * width * dtype.itemsize + one.kept / blocks
+
+
+def tuning_activations(
+    parts: Parts, preset: Preset, counted: tuple[Count, Count, Count], again: bool, dtype: torch.dtype
+) -> float:
+    """Bytes that the backward pass of an ORO step needs.
+
+    Args:
+        counted: `forward`, `decoding` and `looking` for a batch.
+        again: the transformer's blocks are computed again, too.
+    """
+    one, pixels, seen = counted
+    tuning, batch = preset.oro, preset.oro.training.batch
+    latents = parts.latents(preset, batch)
+    through = tuning.gradient_steps or tuning.sampling_steps
+    held = through * (activations(parts, one, latents, dtype) if again else one.kept)
+    if tuning.checkpoint == "nothing":
+        return held + pixels.kept + seen.kept
+    clips = min(2, batch)  # this one, and the one before it that the tracker remembers (`rewards.Once`)
+    return held + pixels.kept / latents.shape[2] + seen.kept * clips / batch
 
 
 def memory(parts: Parts, training: Training, dtype: torch.dtype) -> tuple[float, float]:
@@ -251,7 +284,6 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     low = place == "cuda" and preset.psft.precision == "bf16"
     dtype = torch.bfloat16 if low else torch.float32
     speed = (speed or machine_speed(dtype)) * EFFICIENCY[place]
-    blocks = len(getattr(parts.transformer, "blocks", None) or parts.transformer.transformer_blocks)
     large = sum(p.numel() for p in parts.transformer.parameters()) > LARGE
     rows = []
 
@@ -259,14 +291,6 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
         seconds = operations / speed
         line = {"work": work, "memory": bytes_ / 1e9, "operations": operations / 1e12, "seconds": seconds}
         rows.append(line | {"count": number, "hours": number * seconds / 3600})
-
-    def kept(counted: Count, again: bool, latents: torch.Tensor) -> float:
-        """Activations; computed again, only each block's input and one block's activations are there at a time."""
-        if not again:
-            return counted.kept
-        width = parts.transformer.config.num_attention_heads * parts.transformer.config.attention_head_dim
-        tokens = latents[:, 0].numel() / torch.Size(parts.family.patch(parts.transformer.config)).numel()
-        return blocks * tokens * width * dtype.itemsize + counted.kept / blocks
 
     training, batch = preset.psft, preset.psft.batch
     one = forward(parts, preset, batch, dtype)
@@ -276,7 +300,8 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
         + sum(preset.data_steps for clips in preset.data_sizes if clips != preset.psft_clips)
     )
     passes = 4 if large else 3  # forward, twice that backward, and forward again
-    row("PSFT step", weights + state + kept(one, large, parts.latents(preset, batch)), passes * one.operations, steps)
+    held = activations(parts, one, parts.latents(preset, batch), dtype) if large else one.kept
+    row("PSFT step", weights + state + held, passes * one.operations, steps)
 
     tuning, batch = preset.oro, preset.oro.training.batch
     one, pixels = forward(parts, preset, batch, dtype), decoding(parts, preset, batch, dtype)
@@ -284,11 +309,9 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     codec = sum(p.numel() for p in parts.autoencoder.parameters()) * dtype.itemsize
     through = tuning.gradient_steps or tuning.sampling_steps
     again, views = large or tuning.checkpoint == "all", tuning.checkpoint != "nothing"
-    held = through * kept(one, again, parts.latents(preset, batch))
-    held += pixels.kept / (parts.latents(preset, 1).shape[2] if views else 1)
     passes = (tuning.sampling_steps + 2) * one.operations + (3 if again else 2) * (through + 1) * one.operations
     seen = looking(preset, batch)
-    held += seen.kept / (batch if views else 1)
+    held = tuning_activations(parts, preset, (one, pixels, seen), again, dtype)
     passes += (4 if views else 3) * (pixels.operations + seen.operations)
     runs = len(preset.seeds) * len(preset.rewards) + len(preset.gradient_steps) * len(preset.seeds) + 1
     steps = runs * max(tuning.looks or (tuning.training.steps,))

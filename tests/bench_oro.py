@@ -1,7 +1,7 @@
 """What one ORO step costs on the embedded model: `python tests/bench_oro.py [--steps 10] [--batch 2] [--rounds 3]`.
 
-Peak memory beyond that of the same step without gradients, and seconds, of forward and backward through the last K
-sampling steps, the decoder and the segmentation reward, for what is computed again: nothing, views, all (see
+The most memory that its tensors hold at once, and seconds, of forward and backward through the last K sampling steps,
+the decoder and the segmentation reward, for what is computed again: nothing, views, all (see
 `presets.Tuning.checkpoint`). The last column is the memory as a share of the full chain's.
 """
 

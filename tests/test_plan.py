@@ -9,7 +9,7 @@ from tiny_pipelines import make
 from pisa_kit.cost import step_cost
 from pisa_kit.embedded import load
 from pisa_kit.files import InputError
-from pisa_kit.plan import count, decoding, forward, looking, plan, skeleton, videos
+from pisa_kit.plan import count, decoding, forward, looking, plan, skeleton, tuning_activations, videos
 from pisa_kit.presets import PRESETS, Training, Tuning
 
 
@@ -37,14 +37,14 @@ def test_networks_without_data_have_the_models_parameters():
     assert sum(p.numel() for p in real.text_encoder.parameters()) == pytest.approx(5.7e9, rel=0.02)
 
 
-@pytest.mark.parametrize("through", [1, 3])
-def test_memory_is_what_a_step_takes(through):
+@pytest.mark.parametrize(("through", "checkpoint"), [(1, "nothing"), (3, "nothing"), (1, "views"), (3, "views")])
+def test_memory_is_what_a_step_takes(through, checkpoint):
     training = Training(steps=1, batch=4, learning_rate=1e-4)
-    settings = Tuning(training, {"seg": 1.0}, sampling_steps=5, gradient_steps=through)
-    one, pixels = (what(skeleton(), PRESETS["mini"], 4, torch.float32) for what in (forward, decoding))
-    seen = looking(replace(PRESETS["mini"], rewards={"seg": {"seg": 1.0}}), 4)
-    planned = (through * one.kept + pixels.kept + seen.kept) / 2**20
-    assert step_cost(settings, rounds=1)["mib"] == pytest.approx(planned, rel=0.2)
+    settings = Tuning(training, {"seg": 1.0}, sampling_steps=5, gradient_steps=through, checkpoint=checkpoint)
+    preset = replace(PRESETS["mini"], oro=settings, rewards={"seg": {"seg": 1.0}})
+    counted = (*(what(skeleton(), preset, 4, torch.float32) for what in (forward, decoding)), looking(preset, 4))
+    planned = tuning_activations(skeleton(), preset, counted, False, torch.float32) / 2**20
+    assert planned == pytest.approx(step_cost(settings, rounds=1)["mib"], rel=0.1)
 
 
 def test_a_plan_grows_with_what_is_asked_for():
