@@ -35,7 +35,7 @@ class Raft(nn.Module):
     Args:
         model: e.g. `torchvision.models.optical_flow.raft_large(weights="C_T_V2")`.
         side: of the square the model sees, a multiple of 8, at least 128.
-        iterations: refinements of the flow (PISA: 20).
+        iterations: refinements of the flow (PISA: 20); RAFT stops the gradient between one and the next.
     """
 
     def __init__(self, model: nn.Module, side: int = 256, iterations: int = 20):
