@@ -186,13 +186,14 @@ def median_interval(values: np.ndarray) -> dict:
     return {"median": found.pop("value")} | found
 
 
-def outside_over_inside(outside: np.ndarray, inside: np.ndarray, seed: int = 0) -> dict:
-    """`ratio` of the means of two groups of clips, `low`, `high` (95 % percentile bootstrap) and `n` of all clips."""
+def outside_over_inside(outside: np.ndarray, inside: np.ndarray, statistic=np.mean, seed: int = 0) -> dict:
+    """`ratio` of the statistics of two groups of clips, `low`, `high` (95 % percentile bootstrap), `n` of all clips."""
     outside, inside = (values[np.isfinite(values)] for values in (outside, inside))
     if not (len(outside) and len(inside)):
         return {"ratio": np.nan, "low": np.nan, "high": np.nan, "n": len(outside) + len(inside)}
     rng = np.random.default_rng(seed)
-    drawn = [rng.choice(values, (RESAMPLES, len(values))).mean(1) for values in (outside, inside)]
+    drawn = [statistic(rng.choice(values, (RESAMPLES, len(values))), axis=1) for values in (outside, inside)]
     low, high = np.percentile(drawn[0] / drawn[1], [2.5, 97.5])
     count = len(outside) + len(inside)
-    return {"ratio": float(outside.mean() / inside.mean()), "low": float(low), "high": float(high), "n": count}
+    ratio = float(statistic(outside) / statistic(inside))
+    return {"ratio": ratio, "low": float(low), "high": float(high), "n": count}

@@ -20,14 +20,16 @@ def cell_maps(
     heights: tuple[float, ...],
     ranges: Ranges,
     signed=False,
+    statistic="mean",
 ) -> Figure:
-    """The mean of a value in each cell of distance and height, one panel per method; the training range is a box.
+    """A value in each cell of distance and height, one panel per method; the training range is a box.
 
     Args:
         table: one row per clip: "method", "distance" and "height" (metres) and `value`.
         distances, heights: edges of the cells; cells without clips stay empty.
         ranges: of the training.
         signed: colours centred on 0.
+        statistic: of the clips of a cell, "mean" or "median".
     """
     methods = list(dict.fromkeys(table["method"]))
     maps = {}
@@ -36,7 +38,7 @@ def cell_maps(
         maps[method] = np.full((len(heights) - 1, len(distances) - 1), np.nan)
         places = np.digitize(rows["height"], heights) - 1, np.digitize(rows["distance"], distances) - 1
         for (row, column), group in rows.groupby(list(places)):
-            maps[method][row, column] = group[value].mean()
+            maps[method][row, column] = group[value].agg(statistic)
     every = np.concatenate([[0.0], *(found[np.isfinite(found)] for found in maps.values())])
     most = max(np.percentile(np.abs(every), 95), 1e-6)  # a few cells in which objects get lost would drown the others
     norm = CenteredNorm(0, most) if signed else Normalize(0, most)
@@ -84,7 +86,7 @@ def gravity_slopes(table: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
         axis.set(xlabel=f"{column.capitalize()} [m]", ylim=(low, high))
     axes[0].set_ylabel(LABELS["g_eff"])
     axes[-1].legend(frameon=False, fontsize="x-small")
-    count = f"n = {slopes['n'].min()} to {slopes['n'].max()} clips per method"
+    count = f"n = {' to '.join(map(str, sorted({slopes['n'].min(), slopes['n'].max()})))} clips per method"
     figure.supxlabel(f"{count}; {hidden // len(by)} points lie outside the axis", fontsize=8)
     return figure
 

@@ -159,7 +159,7 @@ def _range_matters(results) -> list[Finding]:
     found = _row(results["04_generalization"]["outside_over_inside"], method="PSFT", metric="relative")
     if found["ratio"] is None:
         return [Finding(claim, paper, "not measurable", NOT_TESTED, "04_map_relative")]
-    ours = "relative error outside over inside {ratio:.2f} [{low:.2f}, {high:.2f}], n = {n}".format(**found)
+    ours = "median relative error outside over inside {ratio:.2f} [{low:.2f}, {high:.2f}], n = {n}".format(**found)
     return [Finding(claim, paper, ours, _status(found["low"] > 1), "04_map_relative")]
 
 

@@ -124,6 +124,9 @@ def test_the_ratio_of_equal_groups_covers_one():
     assert same["low"] < 1 < same["high"] and same["n"] == 120
     assert outside_over_inside(rng.uniform(2, 4, 60), np.r_[np.nan, rng.uniform(1, 2, 60)])["low"] > 1.5
     assert np.isnan(outside_over_inside(np.full(3, np.nan), np.ones(3))["ratio"])
+    lost = np.r_[np.full(60, 0.05), 16.0]  # one object lost for a frame
+    assert outside_over_inside(lost, np.full(20, 0.05), np.median)["high"] == 1
+    assert outside_over_inside(lost, np.full(20, 0.05))["ratio"] > 5
 
 
 def test_before_contact_is_the_fall_alone(on_map):
