@@ -124,7 +124,7 @@ def in_space(paths: dict[str, list[np.ndarray]], ambiguity: Ambiguity, camera: C
         paths: method to lifted tracks (T, 3), metres; see `distribution.lift`.
     """
     figure, axes = plt.subplots(
-        1, len(paths), figsize=(3.3 * len(paths), 3.3), subplot_kw={"projection": "3d"}, squeeze=False
+        1, len(paths), figsize=(3.3 * len(paths), 3.6), subplot_kw={"projection": "3d"}, squeeze=False
     )
     near, far = ambiguity.distances
     for axis, (method, tracks) in zip(axes[0], paths.items(), strict=True):

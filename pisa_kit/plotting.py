@@ -184,25 +184,31 @@ def intervals(summary: pd.DataFrame, metrics: list[str]) -> Figure:
 
     Args:
         summary: columns method, metric, mean, low, high, n (as from `evaluate.summarise`); an optional column `split`
-            is drawn as open (unseen) and filled (seen) markers.
+            is drawn as open (unseen) and filled (seen) markers, each value of an optional column `row` in a row of its
+            own.
         metrics: the panels.
     """
-    figure, axes = plt.subplots(1, len(metrics), figsize=(2.5 * len(metrics), 3.2), squeeze=False)
     methods = list(dict.fromkeys(summary["method"]))
+    parts = [("", summary)] if "row" not in summary else list(summary.groupby("row", sort=False))
+    size = 2.5 * len(metrics), 0.8 + 2.4 * len(parts)
+    figure, axes = plt.subplots(len(parts), len(metrics), figsize=size, squeeze=False, sharex=True, sharey="col")
     splits = list(dict.fromkeys(summary["split"])) if "split" in summary else [None]
-    for axis, metric in zip(axes[0], metrics, strict=True):
-        for place, split in enumerate(splits):
-            rows = summary[summary["metric"] == metric]
-            rows = rows if split is None else rows[rows["split"] == split]
-            for row in rows.itertuples():
-                x = methods.index(row.method) + 0.22 * (place - (len(splits) - 1) / 2)
-                tone = colour(row.method)
-                face = "white" if split == "unseen" else tone
-                bars = [[row.mean - row.low], [row.high - row.mean]]
-                axis.errorbar(x, row.mean, bars, fmt="o", color=tone, markerfacecolor=face, markersize=5, capsize=2)
-        axis.set_xticks(range(len(methods)), methods, rotation=40, ha="right")
-        axis.set_title(LABELS.get(metric, metric))
-        axis.margins(x=0.15)
+    for line, (name, part) in zip(axes, parts, strict=True):
+        line[0].set_ylabel(name)
+        for axis, metric in zip(line, metrics, strict=True):
+            for place, split in enumerate(splits):
+                rows = part[part["metric"] == metric]
+                rows = rows if split is None else rows[rows["split"] == split]
+                for row in rows.itertuples():
+                    x = methods.index(row.method) + 0.22 * (place - (len(splits) - 1) / 2)
+                    tone = colour(row.method)
+                    face = "white" if split == "unseen" else tone
+                    bars = [[row.mean - row.low], [row.high - row.mean]]
+                    axis.errorbar(x, row.mean, bars, fmt="o", color=tone, markerfacecolor=face, markersize=5, capsize=2)
+            axis.margins(x=0.15)
+    for first, last, metric in zip(axes[0], axes[-1], metrics, strict=True):
+        first.set_title(LABELS.get(metric, metric))
+        last.set_xticks(range(len(methods)), methods, rotation=40, ha="right")
     counts = sorted(set(summary["n"]))
     note = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
     marks = "filled: seen, open: unseen; " if len(splits) > 1 else ""

@@ -111,7 +111,8 @@ def test_distribution_numbers(smoke):
     faithful = {row["method"]: row["faithful"] for row in results["verdicts"]}
     assert {"base", "PSFT", "ambiguous PSFT"} <= set(faithful)
     assert faithful["ideal"] and not faithful["frozen"] and not faithful["slow gravity"]
-    assert len(results["falls"]) == len(faithful) * PRESETS["smoke"].worlds
+    assert len(results["falls"]) == len(results["trainings"]) * PRESETS["smoke"].worlds
+    assert len(results["trainings"]) == 4 * len(PRESETS["smoke"].seeds) + 3  # models, references
 
 
 def test_report_page(smoke):
