@@ -80,17 +80,30 @@ def test_the_ideal_passes_the_two_object_test_and_frozen_has_no_answer(pairs):
     assert ratio("frozen")["n"] == 0
 
 
-def test_what_falls_through_the_floor_has_not_landed(pairs):
-    through = []
+def ratios_if(pairs, fallen) -> np.ndarray:
+    """The test's ratios for films in which objects go down by `fallen(times, height)` metres."""
+    films = []
     for truth in pairs:
         masks = np.zeros_like(truth.masks)
         for index, mask in enumerate(truth.masks[0]):
             scale = truth.camera.focal / truth.poses[0, index, 1]
-            for frame, fallen in enumerate((9.81 * truth.times**2 / 2 * scale).round().astype(int)):
-                masks[frame, index, fallen:] = mask[: len(mask) - fallen] if fallen < len(mask) else False
-        through.append(replace(truth, masks=masks))
-    tracked = [[focus(film, index) for film in through] for index in (0, 1)]
-    assert ratio_of_heights(pairs, tracked)["ratio"].notna().mean() < 0.2
+            height = Scene.from_dict(truth.info["scene"], truth.name).things[index].bounds[0][2]
+            for frame, down in enumerate((fallen(truth.times, height) * scale).round().astype(int)):
+                masks[frame, index, down:] = mask[: len(mask) - down] if down < len(mask) else False
+        films.append(replace(truth, masks=masks))
+    tracked = [[focus(film, index) for film in films] for index in (0, 1)]
+    return ratio_of_heights(pairs, tracked)["ratio"].to_numpy()
+
+
+def test_what_falls_through_the_floor_has_not_landed(pairs):
+    assert np.isfinite(ratios_if(pairs, lambda times, _: 9.81 * times**2 / 2)).mean() < 0.2
+
+
+def test_two_objects_that_always_take_the_same_time_fail(pairs):
+    gravity = ratios_if(pairs, lambda times, height: np.minimum(9.81 * times**2 / 2, height))
+    assert np.nanmedian(gravity) == pytest.approx(1, abs=0.1)
+    same_time = ratios_if(pairs, lambda times, height: height * np.minimum(times / 0.45, 1) ** 2)
+    assert np.nanmax(same_time) < 1 and np.nanmedian(same_time) < 0.75, "not too low as often as too high"
 
 
 def test_gravity_of_the_ideal_depends_on_nothing_and_wrong_gravity_is_seen(on_map):
