@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm.auto import tqdm
 
 from pisa_kit.autoencoder import Reconstruction
@@ -16,6 +16,7 @@ from pisa_kit.conditioning import to_frames, to_video
 from pisa_kit.distribution import ambiguous_scene, between
 from pisa_kit.files import read_npz, write_npz
 from pisa_kit.motion import sample_motion
+from pisa_kit.parallel import results_of
 from pisa_kit.presets import Ranges, Video
 from pisa_kit.scenes import COLOURS, FAMILIES, SPLITS, Scene, article, sample
 from pisa_kit.simulate import simulate
@@ -66,7 +67,7 @@ def corpus(
     folder = Path(folder)
     starts, recipe = range(0, count, SHARD), (drops, any_colour, first, ranges, prior, video)
     jobs = (delayed(_write_shard)(folder, start, min(SHARD, count - start), truth, *recipe) for start in starts)
-    shards = Parallel(n_jobs=max(1, min(workers, len(starts))), return_as="generator")(jobs)
+    shards = results_of(jobs, max(1, min(workers, len(starts))))
     done = all((folder / f"{start // SHARD:04d}.npz").exists() for start in starts)
     list(tqdm(shards, total=len(starts), desc=f"simulating {folder.name}", unit=f"{SHARD} clips", disable=done))
     return folder

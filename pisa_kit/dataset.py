@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm.auto import tqdm
 
 from pisa_kit import scene_model, scenes, shapes, textures
@@ -15,6 +15,7 @@ from pisa_kit import simulate as simulator
 from pisa_kit.clips import Clip
 from pisa_kit.files import InputError, check_choice, check_workers, read_json, write_json
 from pisa_kit.layouts import LAYOUTS, read_clip, write_clip
+from pisa_kit.parallel import results_of
 from pisa_kit.presets import Ranges, Video
 from pisa_kit.scenes import SPLITS, sample
 from pisa_kit.simulate import simulate
@@ -98,7 +99,7 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
         return folder
     write_json(manifest, found)
     jobs = (delayed(_write_one)(folder.resolve(), recipe, index) for index in range(recipe.count))
-    done = Parallel(n_jobs=workers, return_as="generator")(jobs)
+    done = results_of(jobs, workers)
     clips = list(tqdm(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
     write_json(manifest, {"recipe": wanted, "clips": clips})
     return folder

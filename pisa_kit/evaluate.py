@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm import tqdm
 
 from pisa_kit.clips import Clip, check_fps
 from pisa_kit.files import DATA, InputError, atomic_path, check_workers, read_json
 from pisa_kit.layouts import dropped_index, read_masks
 from pisa_kit.metrics import both_scores
+from pisa_kit.parallel import results_of
 
 OFFICIAL = ("l2", "chamfer_distance", "iou")
 FIXED = {"fixed_l2": "trajectory_l2", "fixed_chamfer_distance": "chamfer", "fixed_iou": "iou"}
@@ -144,7 +145,7 @@ def _read_lines(pairs: Path) -> list[tuple[int, str]]:
 
 
 def _score_lines(pairs: Path, lines: list[tuple[int, str]], workers: int) -> list[dict]:
-    rows = Parallel(n_jobs=workers, return_as="generator")(delayed(_line_row)(pairs.resolve(), *line) for line in lines)
+    rows = results_of((delayed(_line_row)(pairs.resolve(), *line) for line in lines), workers)
     return list(tqdm(rows, total=len(lines), desc="scoring", unit="pair"))
 
 

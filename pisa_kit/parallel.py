@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from joblib import Parallel, delayed, parallel_config
+from joblib.parallel import get_active_backend
 from tqdm.auto import tqdm
 
 from pisa_kit.files import InputError, first_line
@@ -58,10 +59,16 @@ def _connect(kind: str, place: str):
     return nullcontext()
 
 
+def results_of(jobs: Iterable, workers: int, **options) -> Iterable:
+    """Results of `joblib.delayed` jobs in their order: one by one as they come, with Ray all at the end."""
+    one_by_one = get_active_backend()[0].supports_return_generator
+    return Parallel(n_jobs=workers, return_as="generator" if one_by_one else "list", **options)(jobs)
+
+
 def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int = WORKERS) -> list:
     """`function(*job)` for every job, in the order of the jobs; a worker uses one thread and shows no bars."""
     jobs = list(jobs)
-    results = Parallel(n_jobs=workers, return_as="generator", initializer=_silence)(delayed(function)(*j) for j in jobs)
+    results = results_of((delayed(function)(*job) for job in jobs), workers, initializer=_silence)
     return list(tqdm(results, total=len(jobs), desc=label, unit="job", disable=not jobs))
 
 

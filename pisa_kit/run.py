@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm.auto import tqdm
 
 from pisa_kit import distribution, motion, oro, psft, references, rewards
@@ -26,7 +26,7 @@ from pisa_kit.generalization import Cell, cells, release_two, scenes_in
 from pisa_kit.generators import Protocol, fingerprint, generate, revision
 from pisa_kit.judge import LOOKS, judge
 from pisa_kit.layouts import read_clip, write_clip
-from pisa_kit.parallel import WORKERS
+from pisa_kit.parallel import WORKERS, results_of
 from pisa_kit.prepare import read_prepared
 from pisa_kit.presets import Preset, Tuning, get_preset
 from pisa_kit.psft import cache_latents, train_transformer
@@ -302,7 +302,7 @@ class Run:
 def _made(paths: list[Path], film: Callable, jobs: list[tuple], label: str) -> list[Clip]:
     """The clips at `paths`; `film(*job, path)` makes those that are missing, in several processes."""
     missing = [(*job, path) for job, path in zip(jobs, paths, strict=True) if not path.exists()]
-    made = Parallel(n_jobs=_workers(len(missing)), return_as="generator")(delayed(film)(*job) for job in missing)
+    made = results_of((delayed(film)(*job) for job in missing), _workers(len(missing)))
     list(tqdm(made, total=len(missing), desc=label, unit="clip", disable=not missing))
     return [read_clip(path) for path in paths]
 

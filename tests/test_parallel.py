@@ -55,6 +55,23 @@ def test_a_cluster_simulates_and_scores_the_same_bytes_as_local_processes(tmp_pa
             assert (tmp_path / place / path.name).read_bytes() == path.read_bytes()
 
 
+def test_ray_simulates_and_scores_the_same_bytes_as_local_processes(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not part of the default install")
+    from test_cli import pisa, save_pairs
+
+    pairs = save_pairs(tmp_path, broken=False)
+    for place, options in {"here": ("--workers", 1), "far": ("--cluster", "ray")}.items():
+        for command in (
+            ("simulate", place, "--count", 3, "--size", 32, "--frames", 5),
+            ("score", pairs, "-o", f"{place}.jsonl"),
+        ):
+            done = pisa(*command, *options, folder=tmp_path)
+            assert done.returncode == 0, done.stderr
+    assert (tmp_path / "far.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()
+    for path in (tmp_path / "here").glob("*.npz"):
+        assert (tmp_path / "far" / path.name).read_bytes() == path.read_bytes()
+
+
 def test_a_killed_worker_loses_nothing(tmp_path):
     from test_cli import pisa
 
