@@ -113,7 +113,14 @@ def oro_statements() -> list[str]:
         return f"{sign * 100 * row['mean']:.0f} % [{low}, {high}]"
 
     steps = pd.DataFrame(results["gradient_steps"]).groupby("K")["fixed_l2"].mean()
+    before = pd.Series(
+        [looks[0]["fixed_l2"] for name, looks in results["looks"].items() if name.startswith("seg seed")]
+    )
+    means = {(row["method"], row["metric"]): row["mean"] for row in results["summary"] if row["split"] == "unseen"}
+    lost = means["PSFT", "background_psnr"] - means["+seg", "background_psnr"]
     return [
+        f"the background loses {lost:.1f} dB",
+        f"steps that carry gradients (PSFT: {before.mean():.3f})",
         *(f"`{name}` {change(name, 'l2', 1)}" for name in results["rewards"]),
         *(f"IoU rises by {change(name, 'iou', -1)} with `{name}`" for name in ("seg", "combined")),
         ", ".join(f"{error:.3f} with K = {K}" for K, error in steps.items()),
@@ -121,17 +128,90 @@ def oro_statements() -> list[str]:
     ]
 
 
+INTERVAL = "{:.2f} [{:.2f}, {:.2f}]".format
+
+
+def gravity_table() -> list[str]:
+    """Markdown lines: what should not depend on height, distance or range, per method; intervals over clips."""
+    results = measured()["04_generalization"]
+    heads = "median g_eff", "g_eff per metre of height", "error outside over inside", "two objects", "passes"
+    lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    of = lambda key, method, **where: next(  # noqa: E731
+        row for row in results[key] if row["method"] == method and all(row[one] == where[one] for one in where)
+    )
+    for check in results["checks"]:
+        method = check.pop("method")
+        slope, ratio = of("slopes", method, by="height"), of("outside_over_inside", method, metric="relative")
+        gravity, pair = of("gravity", method), of("two_objects", method, kind="different heights")
+        cells = [
+            *(
+                INTERVAL(row[key], row["low"], row["high"]).replace("-0.00", "0.00")
+                for row, key in ((gravity, "median"), (slope, "slope"), (ratio, "ratio"))
+            ),
+            f"{INTERVAL(pair['median'], pair['low'], pair['high'])}, " if pair["n"] else "",
+        ]
+        cells[-1] += f"{pair['n']} of {pair['videos']}"
+        lines.append(f"| {method} | " + " | ".join(cells) + f" | {sum(check.values())} of {len(check)} |")
+    return lines
+
+
+def gravity_statements() -> list[str]:
+    """The numbers in the sentences about generalization."""
+    results = measured()["04_generalization"]
+    rows = pd.DataFrame(results["map"]).query("method == 'PSFT'")
+    late = 1000 * rows["fall_time_error"]
+    [outside] = [
+        row for row in results["outside_over_inside"] if row["method"] == "PSFT" and row["metric"] == "relative"
+    ]
+    quarter = {
+        (row["objects"], row["backgrounds"]): row["mean"]
+        for row in results["two_by_two"]
+        if row["method"] == "PSFT" and row["metric"] == "visibility"
+    }
+    return [
+        f"A map of {results['map_clips']} clips",
+        "relative error times " + INTERVAL(outside["ratio"], outside["low"], outside["high"]),
+        f"{-late[rows['height'] > 1.25].mean():.0f} ms too early from above 1.25 m",
+        f"{late[rows['height'] < 0.5].mean():.0f} ms too late from below 0.5 m",
+        f"{quarter['seen', 'seen']:.3f} to {quarter['unseen', 'seen']:.3f} with unseen objects, "
+        f"to {quarter['seen', 'unseen']:.3f} with unseen backgrounds",
+    ]
+
+
+def answers_table() -> list[str]:
+    """Markdown lines: fall times and distances of videos from ambiguous pictures, mean and range over trainings."""
+    results = measured()["05_distribution"]
+    rows = pd.DataFrame(results["trainings"])
+    heads = "trainings", "land", "distances disagree by", "Wasserstein-1 [s]", "spread over the right one", "possible"
+    heads += ("as often as they should",)
+    lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for method, group in rows.groupby("method", sort=False):
+        shown = []
+        for key, form in (
+            ("landed", ".0%"),
+            ("|disagreement|", ".0%"),
+            ("Wasserstein-1 [s]", ".3f"),
+            ("spread", ".2f"),
+        ):
+            mean, low, high = (format(value, form) for value in group[key].astype(float).agg(["mean", "min", "max"]))
+            shown.append("–" if mean.startswith("nan") else mean if low == high else f"{mean} ({low} to {high})")
+        passed = [f"{int(group[question].sum())} of {len(group)}" for question in ("faithful", "aligned")]
+        lines.append(f"| {method} | {len(group)} | " + " | ".join(shown + passed) + " |")
+    return lines
+
+
 def test_statements_are_the_measured_ones():
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    for statement in statements() + psft_statements() + oro_statements():
+    for statement in statements() + psft_statements() + oro_statements() + gravity_statements():
         assert statement in text, statement
 
 
 def test_table_is_the_measured_one():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for line in table() + psft_table() + oro_table():
+    for line in table() + psft_table() + oro_table() + gravity_table():
         assert line in text, f"missing in README.md:\n{line}"
 
 
 if __name__ == "__main__":
     print("\n".join(table() + statements() + psft_table() + psft_statements() + oro_table() + oro_statements()))
+    print("\n".join(gravity_table() + gravity_statements() + answers_table()))
