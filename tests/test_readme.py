@@ -208,7 +208,7 @@ def test_statements_are_the_measured_ones():
 
 def test_table_is_the_measured_one():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for line in table() + psft_table() + oro_table() + gravity_table():
+    for line in table() + psft_table() + oro_table() + gravity_table() + answers_table():
         assert line in text, f"missing in README.md:\n{line}"
 
 
