@@ -182,7 +182,7 @@ def answers_table() -> list[str]:
     """Markdown lines: fall times and distances of videos from ambiguous pictures, mean and range over trainings."""
     results = measured()["05_distribution"]
     rows = pd.DataFrame(results["trainings"])
-    heads = "trainings", "land", "distances disagree by", "Wasserstein-1 [s]", "spread over the right one", "possible"
+    heads = "seeds", "land", "distances disagree by", "Wasserstein-1 [s]", "spread over the right one", "possible"
     heads += ("as often as they should",)
     lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for method, group in rows.groupby("method", sort=False):
