@@ -296,7 +296,8 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     one = forward(parts, preset, batch, dtype)
     weights, state = memory(parts, training, dtype)
     steps = len(preset.seeds) * (
-        max(training.steps, *preset.step_counts)
+        training.steps  # on ambiguous drops
+        + max(training.steps, *preset.step_counts)
         + sum(preset.data_steps for clips in preset.data_sizes if clips != preset.psft_clips)
     )
     passes = 4 if large else 3  # forward, twice that backward, and forward again
@@ -331,7 +332,7 @@ def videos(preset: Preset) -> int:
     each = 4 * preset.test_clips + cells * preset.map_clips + 2 * preset.pairs
     ablation = (len(preset.data_sizes) + len(preset.step_counts) - 1) * preset.test_clips
     looks = (len(preset.rewards) * seeds + len(preset.gradient_steps) * seeds + 1) * (1 + len(preset.oro.looks))
-    pictures = 4 * preset.pictures * preset.worlds
+    pictures = seeds * 4 * preset.pictures * preset.worlds
     more = 2 * preset.generic_clips + 4 * preset.test_clips
     return seeds * (models * each + ablation) + looks * preset.validation_clips + pictures + more
 
