@@ -208,9 +208,10 @@ def generate(
     offload: Annotated[bool, typer.Option(help="Of a zoo model: keep only the part that works on the GPU.")] = False,
 ):
     """Film every clip from its first frame and caption with an image-to-video model; at its size, length and rate."""
+    from pisa_kit import artefacts
     from pisa_kit.embedded import BASE, load
     from pisa_kit.files import check_choice
-    from pisa_kit.generators import Protocol, revision
+    from pisa_kit.generators import Protocol
     from pisa_kit.generators import generate as film
     from pisa_kit.prepare import read_prepared
     from pisa_kit.zoo import ZOO, open_model
@@ -226,8 +227,7 @@ def generate(
     shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True))
     if model == "embedded":
         pipeline = load(path or BASE)
-        weights = revision(pipeline.transformer) + revision(pipeline.vae)
-        film(pipeline, Protocol(model, weights, steps or 5, **shape), truths, seed, out)
+        film(pipeline, Protocol(model, artefacts.model(pipeline), steps or 5, **shape), truths, seed, out)
     else:
         opened = open_model(model, path, device, offload)
         protocol = Protocol(model, "", steps or opened.wants.steps, opened.wants.guidance or 1.0, **shape)
@@ -270,7 +270,7 @@ def evaluate(
 @app.command()
 def pretrain(
     stage: Annotated[
-        str, typer.Argument(help="autoencoder, transformer, judge or reward (mask trackers), flow or depth.")
+        str, typer.Argument(help="autoencoder, transformer, judge or reward (mask trackers), flow, depth or guess.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for corpora, logs, checkpoints and weights.")] = Path(
         "runs/pretrain"
@@ -283,17 +283,17 @@ def pretrain(
 ):
     """Rebuild a part of the embedded model from nothing; call it again to continue after an interruption.
 
-    All others need the autoencoder first. Several training processes, also on one CPU:
+    All others but guess need the autoencoder first. Several training processes, also on one CPU:
     torchrun --nproc_per_node 2 -m pisa_kit.cli pretrain autoencoder
     """
     from pisa_kit.files import check_choice
     from pisa_kit.pretrain import pretrain_autoencoder, pretrain_transformer
-    from pisa_kit.pretrain_perception import TRACKERS, pretrain_depth, pretrain_flow, pretrain_tracker
+    from pisa_kit.pretrain_perception import TRACKERS, pretrain_depth, pretrain_flow, pretrain_guess, pretrain_tracker
 
     _log_with(log_with)
     stages = {"autoencoder": pretrain_autoencoder, "transformer": pretrain_transformer}
     stages |= {name: partial(pretrain_tracker, name=name) for name in TRACKERS}
-    stages |= {"flow": pretrain_flow, "depth": pretrain_depth}
+    stages |= {"flow": pretrain_flow, "depth": pretrain_depth, "guess": pretrain_guess}
     given = {} if clips is None else {"clips": clips}
     stages[check_choice(stage, stages, "stage")](out, workers=workers, **given)
     typer.echo(f"{stage} in {out}")

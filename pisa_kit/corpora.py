@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from joblib import delayed
-from tqdm.auto import tqdm
 
 from pisa_kit.autoencoder import Reconstruction
 from pisa_kit.clips import Clip
@@ -18,6 +17,7 @@ from pisa_kit.files import read_npz, write_npz
 from pisa_kit.motion import sample_motion
 from pisa_kit.parallel import results_of
 from pisa_kit.presets import Ranges, Video
+from pisa_kit.progress import Bar
 from pisa_kit.scenes import COLOURS, FAMILIES, SPLITS, Scene, article, sample
 from pisa_kit.simulate import simulate
 
@@ -69,7 +69,7 @@ def corpus(
     jobs = (delayed(_write_shard)(folder, start, min(SHARD, count - start), truth, *recipe) for start in starts)
     shards = results_of(jobs, max(1, min(workers, len(starts))))
     done = all((folder / f"{start // SHARD:04d}.npz").exists() for start in starts)
-    list(tqdm(shards, total=len(starts), desc=f"simulating {folder.name}", unit=f"{SHARD} clips", disable=done))
+    list(Bar(shards, total=len(starts), desc=f"simulating {folder.name}", unit="file", disable=done))
     return folder
 
 
@@ -166,7 +166,7 @@ def reconstructed(folder, autoencoder_folder) -> np.ndarray:
     folder, weights = Path(folder), Path(autoencoder_folder) / "diffusion_pytorch_model.safetensors"
     autoencoder = AutoencoderKLWan.from_pretrained(autoencoder_folder)
     kept = folder.with_name(f"{folder.name}_decoded_{hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}")
-    for path in tqdm(_shards(folder), desc=f"decoding {folder.name}", unit=f"{SHARD} clips"):
+    for path in Bar(_shards(folder), desc=f"decoding {folder.name}", unit="file"):
         if not (kept / path.name).exists():
             write_npz(kept / path.name, frames=reconstruct(autoencoder, read_npz(path, "frames")["frames"]))
     return np.concatenate([read_npz(kept / path.name, "frames")["frames"] for path in _shards(folder)])

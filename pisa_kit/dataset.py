@@ -1,33 +1,22 @@
 """Datasets of simulated drops: written by several processes, resumed after an interruption, described by a manifest."""
 
-import functools
-import hashlib
-import inspect
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from joblib import delayed
-from tqdm.auto import tqdm
 
-from pisa_kit import scene_model, scenes, shapes, textures
-from pisa_kit import simulate as simulator
+from pisa_kit import artefacts
 from pisa_kit.clips import Clip
 from pisa_kit.files import InputError, check_choice, check_workers, read_json, write_json
 from pisa_kit.layouts import LAYOUTS, read_clip, write_clip
 from pisa_kit.parallel import results_of
 from pisa_kit.presets import Ranges, Video
+from pisa_kit.progress import Bar
 from pisa_kit.scenes import SPLITS, sample
 from pisa_kit.simulate import simulate
 
 WRITABLE = tuple(layout for layout in LAYOUTS if layout != "real")  # simulated clips carry no annotated points
-
-
-@functools.cache
-def simulator_version() -> str:
-    """Changes with the source code that shapes a simulated clip."""
-    modules = (scenes, shapes, textures, scene_model, simulator)
-    return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,7 @@ class Recipe:
     @property
     def key(self) -> str:
         """Changes with anything that changes a clip: the recipe's numbers and the simulator's code."""
-        return hashlib.sha256(f"{self} {simulator_version()}".encode()).hexdigest()[:8]
+        return artefacts.key("clips", self)
 
     def clip(self, index: int) -> Clip:
         """Simulates clip number `index`."""
@@ -87,7 +76,7 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
     folder = Path(folder)
     check_workers(workers)
     manifest = folder / "manifest.json"
-    wanted = json.loads(json.dumps({**asdict(recipe), "simulator": simulator_version()}))
+    wanted = json.loads(json.dumps({**asdict(recipe), "simulator": artefacts.code("clips")}))
     found = read_json(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
     if not isinstance(found, dict) or not {"recipe", "clips"} <= set(found):
         raise InputError(manifest, "recipe, clips", "are not in it: not a manifest of ours", "Choose another folder.")
@@ -100,7 +89,7 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
     write_json(manifest, found)
     jobs = (delayed(_write_one)(folder.resolve(), recipe, index) for index in range(recipe.count))
     done = results_of(jobs, workers)
-    clips = list(tqdm(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
+    clips = list(Bar(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
     write_json(manifest, {"recipe": wanted, "clips": clips})
     return folder
 

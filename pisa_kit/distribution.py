@@ -5,9 +5,11 @@ appears v pixels above the horizon is at the height y(Z) = c + v Z / f if its di
 t(Z) = sqrt(2 y / g).
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from pisa_kit.clips import Camera
@@ -17,6 +19,7 @@ from pisa_kit.presets import GRAVITY, Ranges
 from pisa_kit.scene_model import build
 from pisa_kit.scenes import Scene, sample
 from pisa_kit.simulate import run_physics
+from pisa_kit.verdicts import ask
 
 TRIES = 500  # draws of an ambiguous scene
 LEAST_OFFSET = 4.0  # pixels of a 64-pixel picture between object and horizon in a picture worth asking about
@@ -95,46 +98,83 @@ class Ambiguity:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How fall times of many videos from one picture compare with the analytic distribution.
+    """How fall times of many videos from one picture compare with those of its worlds, drawn and measured likewise.
 
     Args:
         count: times that could be measured.
-        ks, p_value: Kolmogorov-Smirnov statistic and the p-value of "they are from this distribution".
+        p_value: of "both are from the same distribution", Anderson-Darling for two samples (Scholz and Stephens 1987),
+            which sees the ends of a distribution better than Kolmogorov-Smirnov; limited to [0.001, 0.25].
         wasserstein: Wasserstein-1 distance, seconds.
-        coverage: share of the times within the central 90 % of the analytic distribution (0.9 is right).
-        spread: standard deviation of the times over the analytic one (1 is right, 0: always the same answer).
+        coverage: share of the times within the central 90 % of the worlds' (0.9 is right).
+        spread: standard deviation of the times over the worlds' (1 is right, 0: always the same answer).
     """
 
     count: int
-    ks: float
     p_value: float
     wasserstein: float
     coverage: float
     spread: float
 
 
-def alignment(times: np.ndarray, ambiguity: Ambiguity) -> Alignment:
-    """Compares measured fall times (N,), seconds, NaN where a video shows no landing, with the analytic distribution.
+def alignment(times: np.ndarray, worlds: np.ndarray) -> Alignment:
+    """Compares fall times with those of independently drawn worlds, both in seconds, NaN where nothing lands.
 
     Raises:
-        InputError: fewer than 8 times could be measured.
+        InputError: fewer than 8 of one of the two could be measured.
     """
-    measured = np.sort(np.asarray(times, float)[np.isfinite(times)])
-    if len(measured) < 8:
-        problem = f"hold {len(measured)} measured fall times of {len(times)} videos"
-        raise InputError("alignment", "times", problem, "Generate more videos, or look at why they do not land.")
-    test = stats.kstest(measured, ambiguity.cumulative)
-    shares = (np.arange(2000) + 0.5) / 2000
-    expected = ambiguity.quantile(shares)
-    low, high = ambiguity.quantile([(1 - CENTRAL) / 2, (1 + CENTRAL) / 2])
+    measured, expected = (np.sort(each[np.isfinite(each)]) for each in (np.asarray(times), np.asarray(worlds)))
+    for name, found, asked in (("times", measured, times), ("worlds", expected, worlds)):
+        if len(found) < 8:
+            problem = f"hold {len(found)} measured fall times of {len(asked)} videos"
+            raise InputError("alignment", name, problem, "Generate more videos, or look at why they do not land.")
+    low, high = np.quantile(expected, [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2])
     return Alignment(
         len(measured),
-        float(test.statistic),
-        float(test.pvalue),
+        two_sample_p(measured, expected),
         float(stats.wasserstein_distance(measured, expected)),
         float(np.mean((measured >= low) & (measured <= high))),
         float(measured.std() / expected.std()),
     )
+
+
+def two_sample_p(one: np.ndarray, other: np.ndarray) -> float:
+    """p-value of the two-sample Anderson-Darling test, limited to [0.001, 0.25]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scipy warns that the p-value is limited
+        return float(stats.anderson_ksamp([one, other]).pvalue)
+
+
+def rejections(
+    ambiguity: Ambiguity, errors: np.ndarray, counts: tuple[int, int], repetitions: int, level: float, seed: int = 0
+) -> dict[str, float]:
+    """How often the alignment test rejects models of which the answer is known, by simulation.
+
+    Args:
+        ambiguity: of the picture.
+        errors: (N,) measured minus true fall times, seconds, which are drawn from.
+        counts: videos of a model, and worlds that they are compared with.
+        repetitions: of each experiment.
+        level: below which a p-value rejects.
+
+    Returns:
+        Share of rejections of "honest" (the right distribution), "20 cm short" and "20 cm near" (the farthest world, or
+        all, 20 cm nearer) and "one answer" (the mean fall time every time).
+    """
+    near, far = ambiguity.distances
+    rng, errors = np.random.default_rng(seed), errors[np.isfinite(errors)]
+    shapes = {"honest": (near, far), "20 cm short": (near, far - 0.2), "20 cm near": (near - 0.2, far - 0.2)}
+
+    def drawn(prior, count: int) -> np.ndarray:
+        times = np.full(count, ambiguity.fall_time((near + far) / 2))
+        if prior:
+            times = ambiguity.fall_time(rng.uniform(*prior, count))
+        return times + rng.choice(errors, count)
+
+    def share(prior) -> float:
+        found = [two_sample_p(drawn(prior, counts[0]), drawn((near, far), counts[1])) for _ in range(repetitions)]
+        return float(np.mean(np.array(found) < level))
+
+    return {name: share(prior) for name, prior in (shapes | {"one answer": None}).items()}
 
 
 def implied_distance(fall: FreeFall, focal: float, gravity: float = GRAVITY) -> float:
@@ -225,3 +265,56 @@ def at_distance(scene: Scene, distance: float) -> Scene:
     scaled = replace(scene.dropped, size=scene.dropped.size * share, position=moved)
     lit = scene.distance if scene.lit is None else scene.lit
     return replace(scene, things=(scaled,), shadows=False, lit=lit)
+
+
+# --- verdicts --------------------------------------------------------------------------------------------------
+
+ENOUGH = 0.8  # share of videos in which something must be measurable before it says anything
+APART = 0.15  # by which the two distances of a possible fall may disagree
+CEILINGS = ("ideal", "codec")  # of both tests
+
+
+def checks(falls: pd.DataFrame, worlds: dict[int, np.ndarray], level: float = 0.05) -> pd.DataFrame:
+    """Two tests of every method and training, each asked only if the ceilings pass it (`verdicts.ask`).
+
+    *possible*: in `ENOUGH` of the videos of each picture both distances can be measured, and they disagree by at most
+    `APART` (median). *as often as they should*: `ENOUGH` of the videos land, and no picture's fall times are told from
+    those of its worlds (`two_sample_p`, `level` divided by the number of pictures).
+
+    Args:
+        falls: a row per video: "method", "seed", "picture", "fall_time", "disagreement" (of `measure`).
+        worlds: picture to fall times of independently drawn worlds.
+
+    Returns:
+        A row per method and training: "method", "seed", "landed", "measurable", "disagreement" (median of its size),
+        "p_value" (smallest), "wasserstein", "spread", and the verdicts "possible" and "aligned".
+    """
+    rows = []
+    for (method, seed), found in falls.groupby(["method", "seed"], sort=False):
+        pictures = [
+            (rows["disagreement"].abs(), rows["fall_time"], worlds[number]) for number, rows in found.groupby("picture")
+        ]
+        landed = found["fall_time"].notna().mean()
+        compared = [alignment(times, known) for _, times, known in pictures if times.notna().sum() >= 8]
+        row = {"method": method, "seed": seed, "landed": landed}
+        row["measurable"] = min(float(size.notna().mean()) for size, *_ in pictures)
+        row["disagreement"] = max(float(size.median()) for size, *_ in pictures)
+        whole = len(compared) == len(pictures)
+        row["p_value"] = min(one.p_value for one in compared) if whole else np.nan
+        row["wasserstein"] = float(np.mean([one.wasserstein for one in compared])) if whole else np.nan
+        row["spread"] = float(np.mean([one.spread for one in compared])) if whole else np.nan
+        row["possible"] = row["measurable"] >= ENOUGH and row["disagreement"] <= APART
+        row["aligned"] = landed >= ENOUGH and row["p_value"] > level / len(pictures)
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    keys = [f"{row.method} {row.seed}" for row in table.itertuples()]
+    ceilings = tuple(f"{name} {seed}" for name in CEILINGS for seed in table.loc[table["method"] == name, "seed"])
+    said = {
+        "possible": [f"distances {row.disagreement:.0%} apart" for row in table.itertuples()],
+        "aligned": [f"p = {row.p_value:.2g}" for row in table.itertuples()],
+    }
+    for test, words in said.items():
+        passed = dict(zip(keys, table[test], strict=True))
+        verdicts = ask(passed, dict(zip(keys, words, strict=True)), ceilings)
+        table[test] = [verdicts[key] for key in keys]
+    return table

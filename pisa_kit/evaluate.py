@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from joblib import delayed
-from tqdm import tqdm
 
 from pisa_kit.clips import Clip, check_fps
 from pisa_kit.files import DATA, InputError, atomic_path, check_workers, read_json
 from pisa_kit.layouts import dropped_index, read_masks
 from pisa_kit.metrics import both_scores
 from pisa_kit.parallel import results_of
+from pisa_kit.progress import Bar
+from pisa_kit.statistics import summarise
 
 OFFICIAL = ("l2", "chamfer_distance", "iou")
 FIXED = {"fixed_l2": "trajectory_l2", "fixed_chamfer_distance": "chamfer", "fixed_iou": "iou"}
 PRESENCE = ("coverage", "visibility")
 FRAMES = ("frames_compared", "frames_expected")
 METRICS = (*OFFICIAL, *FIXED, *PRESENCE)
-RESAMPLES = 2000  # bootstrap samples behind an interval
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Report:
     def from_rows(cls, rows: list[dict]) -> "Report":
         """Sorts rows into scores and failures (those with an `error`)."""
         scores = [row for row in rows if "error" not in row]
-        table = pd.DataFrame(scores, columns=["name", *METRICS, *FRAMES])
+        table = pd.DataFrame(scores) if scores else pd.DataFrame(columns=["name", *METRICS, *FRAMES])
         return cls(table, [(row["name"], row["error"]) for row in rows if "error" in row])
 
     @property
@@ -54,7 +54,7 @@ class Report:
         """Text for a terminal: `scored n of N`, a line per metric and a line per failure."""
         lines = [f"scored {self.scored} of {self.total}"]
         if self.scored:
-            for row in summarise(self.table).itertuples():
+            for row in summarise(self.table, METRICS).itertuples():
                 lines.append(f"  {row.metric:<24}{row.mean:.4f} [{row.low:.4f}, {row.high:.4f}]  n = {row.n}")
         else:
             lines.append("  nothing could be scored, so there are no means")
@@ -89,10 +89,11 @@ def evaluate(truths: list[Clip], predictions: list[Clip]) -> Report:
     if len(truths) != len(predictions):
         problem = f"has {len(predictions)} clips for {len(truths)} truths"
         raise InputError("evaluate", "predictions", problem, "Give one prediction per truth, in the same order.")
-    return Report.from_rows([_clip_row(*pair) for pair in zip(truths, predictions, strict=True)])
+    return Report.from_rows([clip_row(*pair) for pair in zip(truths, predictions, strict=True)])
 
 
-def _clip_row(truth: Clip, prediction: Clip) -> dict:
+def clip_row(truth: Clip, prediction: Clip) -> dict:
+    """`score_pair`'s row of two clips with masks, or "name" and "error"."""
     files = (f"truth {truth.name}", f"prediction {prediction.name}")
     try:
         return score_pair(truth.name, truth.dropped, truth.fps, prediction.dropped, prediction.fps, files)
@@ -146,7 +147,7 @@ def _read_lines(pairs: Path) -> list[tuple[int, str]]:
 
 def _score_lines(pairs: Path, lines: list[tuple[int, str]], workers: int) -> list[dict]:
     rows = results_of((delayed(_line_row)(pairs.resolve(), *line) for line in lines), workers)
-    return list(tqdm(rows, total=len(lines), desc="scoring", unit="pair"))
+    return list(Bar(rows, total=len(lines), desc="scoring", unit="pair"))
 
 
 def _line_row(pairs: Path, number: int, line: str) -> dict:
@@ -216,79 +217,7 @@ def _without_nan(row: dict) -> dict:
     return {key: None if value != value else value for key, value in row.items()}
 
 
-# --- means over clips ------------------------------------------------------------------------------------------
-
-
-def summarise(table: pd.DataFrame, columns=METRICS, by=None, seed: int = 0) -> pd.DataFrame:
-    """Means over clips with 95 % percentile bootstrap intervals, one row per group and metric.
-
-    Args:
-        table: one row per clip, as in `Report.table`.
-        columns: the metrics to average.
-        by: column, or list of columns, to group by.
-        seed: of the bootstrap.
-
-    Returns:
-        The columns of `by`, then `metric`, `mean`, `low`, `high`, and `n`, the number of clips that have the metric
-        (a released metric is NaN for a clip in which the two objects are never seen together).
-
-    Raises:
-        InputError: the table has no rows.
-    """
-    if table.empty:
-        raise InputError("summarise", "table", "has no rows: nothing was scored", "Look at the report's failures.")
-    keys = [] if by is None else [by] if isinstance(by, str) else list(by)
-    groups = table.groupby(keys, sort=False) if keys else [((), table)]
-    rows = []
-    for values, group in groups:
-        for column in columns:
-            row = dict(zip(keys, values, strict=True)) | {"metric": column}
-            rows.append(row | bootstrap_mean(group[column].to_numpy(float), seed))
-    return pd.DataFrame(rows)
-
-
-def bootstrap(values: np.ndarray, statistic=np.mean, seed: int = 0) -> dict:
-    """`value` of the statistic, `low`, `high` (95 % percentile bootstrap) and `n` of the values that are not NaN.
-
-    Args:
-        statistic: like `np.mean`, takes an axis.
-    """
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return {"value": np.nan, "low": np.nan, "high": np.nan, "n": 0}
-    draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(statistic(values[draws], axis=1), [2.5, 97.5])
-    return {"value": float(statistic(values)), "low": float(low), "high": float(high), "n": len(values)}
-
-
-def bootstrap_mean(values: np.ndarray, seed: int = 0) -> dict:
-    """`mean`, `low`, `high` (95 % percentile bootstrap) and `n` of the values that are not NaN."""
-    found = bootstrap(values, np.mean, seed)
-    return {"mean": found.pop("value")} | found
-
-
-def reduction(before: np.ndarray, after: np.ndarray, seed: int = 0) -> dict:
-    """By which share the mean falls from `before` to `after`, the same N clips in the same order.
-
-    Returns:
-        `mean` (1 - mean(after) / mean(before)), `low`, `high` (95 % percentile bootstrap over clips) and `n`; clips
-        that lack one of the two are left out.
-    """
-    both = np.isfinite(before) & np.isfinite(after)
-    before, after = before[both], after[both]
-    draws = np.random.default_rng(seed).integers(len(before), size=(RESAMPLES, len(before)))
-    low, high = np.percentile(1 - after[draws].mean(1) / before[draws].mean(1), [2.5, 97.5])
-    share = 1 - after.mean() / before.mean()
-    return {"mean": float(share), "low": float(low), "high": float(high), "n": int(both.sum())}
-
-
-def readable(summary: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
-    """A summary for reading: one row per group, one column per metric, cells "mean [low, high]", and n."""
-    keys = [column for column in summary.columns if column not in ("metric", "mean", "low", "high", "n")]
-    cells = [f"{row.mean:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]" for row in summary.itertuples()]
-    wide = summary.assign(cell=cells).pivot(index=keys, columns="metric", values="cell")
-    wide = wide[list(dict.fromkeys(summary["metric"]))].reindex(summary.set_index(keys).index.unique())
-    return wide.assign(n=summary.groupby(keys, sort=False)["n"].max())
+# --- the paper's numbers ---------------------------------------------------------------------------------------------
 
 
 def published() -> pd.DataFrame:

@@ -4,6 +4,7 @@ Both kinds put the clean first frame in as the first latent, its tokens at times
 `noise - x0`. A further kind needs the same functions.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,12 @@ class Wan:
     def set_timesteps(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, latents: torch.Tensor):
         scheduler.set_timesteps(steps, device=latents.device)
 
+    @staticmethod
+    def shift(scheduler, latents: torch.Tensor) -> float:
+        """By which the sampler shifts noise levels towards 1: s of s sigma / (1 + (s - 1) sigma)."""
+        config = scheduler.config
+        return float(config.get("shift") or config.get("flow_shift") or 1.0)
+
     decode = staticmethod(wan_autoencoder.decode)
 
 
@@ -106,11 +113,19 @@ class Ltx:
         return LTXImageToVideoPipeline._unpack_latents(flow, frames, height, width, *sizes)
 
     @staticmethod
-    def set_timesteps(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, latents: torch.Tensor):
+    def _mu(scheduler: FlowMatchEulerDiscreteScheduler, latents: torch.Tensor) -> float:
         config = scheduler.config
         names = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
-        shift = calculate_shift(latents[0, 0].numel(), *(config.get(name, value) for name, value in names.items()))
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), device=latents.device, mu=shift)
+        return calculate_shift(latents[0, 0].numel(), *(config.get(name, value) for name, value in names.items()))
+
+    @staticmethod
+    def set_timesteps(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, latents: torch.Tensor):
+        sigmas = np.linspace(1.0, 1 / steps, steps)
+        scheduler.set_timesteps(sigmas=sigmas, device=latents.device, mu=Ltx._mu(scheduler, latents))
+
+    @staticmethod
+    def shift(scheduler: FlowMatchEulerDiscreteScheduler, latents: torch.Tensor) -> float:
+        return math.exp(Ltx._mu(scheduler, latents))
 
     @staticmethod
     def decode(autoencoder: AutoencoderKLLTXVideo, latents: torch.Tensor, checkpoint: bool = False) -> torch.Tensor:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from pisa_kit.clips import Clip
-from pisa_kit.evaluate import RESAMPLES, Report, bootstrap, evaluate
 from pisa_kit.files import InputError
 from pisa_kit.kinematics import fall_time, track
-from pisa_kit.presets import Ranges
+from pisa_kit.presets import GRAVITY, Ranges
 from pisa_kit.scenes import Scene, sample
+from pisa_kit.verdicts import ask
 
 TRIES = 200  # draws of two objects that are both in view and apart
 RATIOS = (1.3, 3.0)  # of the two heights of `release_two`, low and high
@@ -52,27 +52,6 @@ def scenes_in(cell: Cell, ranges: Ranges, seeds: range) -> list[Scene]:
     """Scenes of seen objects whose distance and height lie in the cell."""
     inside = replace(ranges, distance=cell.distance, height=cell.height)
     return [sample(seed, inside) for seed in seeds]
-
-
-def place(truth: Clip) -> dict[str, float]:
-    """`distance`, `height` and `size` (metres) of a simulated clip's dropped object."""
-    scene = Scene.from_dict(truth.info["scene"], truth.name)
-    return {"distance": scene.distance, "height": scene.height, "size": scene.dropped.size}
-
-
-def up_to_contact(truths: list[Clip], films: list[Clip]) -> Report:
-    """`evaluate.evaluate`'s report on the frames before the object touches anything in the truth: fall without bounce.
-
-    Args:
-        truths: simulated clips; one without contact counts whole.
-        films: with masks, in the same order, at the same frame rate.
-    """
-    ends = [int(truth.contacts[0] * truth.fps) + 1 if len(truth.contacts) else len(truth) for truth in truths]
-    short = [
-        [clip.select(np.arange(max(end, 2)), clip.fps) for clip, end in zip(clips, ends, strict=True)]
-        for clips in (truths, films)
-    ]
-    return evaluate(*short)
 
 
 # --- two objects -----------------------------------------------------------------------------------------------
@@ -151,52 +130,48 @@ def ratio_of_heights(truths: list[Clip], tracked: list[list[Clip]]) -> pd.DataFr
     return pd.DataFrame(rows)
 
 
-# --- statistics --------------------------------------------------------------------------------------------------
+# --- verdicts --------------------------------------------------------------------------------------------------
+
+WITHIN = 0.1  # share of g by which the median of g_eff may be off, and by which g_eff may change over the map
+OUTSIDE = 1.5  # times the relative error inside
+RATIO = 0.03  # by which two objects' ratio may miss 1
+CEILINGS = ("ideal", "codec", "best guess")  # of every test here
 
 
-def slopes(table: pd.DataFrame, of: str, by: tuple[str, ...], seed: int = 0) -> pd.DataFrame:
-    """How a number changes with others: joint least squares, 95 % percentile bootstrap over clips.
+def checks(gravity: pd.DataFrame, slopes: pd.DataFrame, ratios: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Four tests of every method, each asked only if the ceilings pass it (`verdicts.ask`).
 
-    A model that knows gravity has slope 0 of g_eff on everything. Several slopes of several models are several tests:
-    one in twenty intervals misses 0 by chance.
+    *falls*: median g_eff within `WITHIN` of g. The others count only for what falls: a still thing has no slope either.
+    *everywhere*: g_eff changes by less than `WITHIN` of g over two standard deviations of height, distance and size.
+    *outside*: the median relative error outside is at most `OUTSIDE` times that inside. *two objects*: the median ratio
+    is within `RATIO` of 1, and at least half of the videos could be measured.
 
     Args:
-        table: one row per clip; rows that lack a value are left out.
-        of: the column that is explained.
-        by: the columns that explain it.
+        gravity: "method" and "value" (m/s^2).
+        slopes: of `statistics.slopes`, with "method".
+        ratios: "method" and "value".
+        pairs: "method", "value", "measured" and "videos".
 
     Returns:
-        A row per column of `by`: `by`, `slope`, `low`, `high`, `n`, and `effect`: the change of `of` between a standard
-        deviation below and one above the mean of that column. NaN with fewer clips than twice the number of unknowns.
+        A row per method, a column per test, cells as from `verdicts.ask`.
     """
-    values = table[[of, *by]].dropna().to_numpy(float)
-    if len(values) < 2 * (len(by) + 1):
-        return pd.DataFrame(
-            {"by": by, "slope": np.nan, "low": np.nan, "high": np.nan, "n": len(values), "effect": np.nan}
-        )
-    design = np.column_stack([np.ones(len(values)), values[:, 1:]])
-    solve = lambda rows: np.linalg.lstsq(design[rows], values[rows, 0], rcond=None)[0][1:]  # noqa: E731
-    draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile([solve(rows) for rows in draws], [2.5, 97.5], axis=0)
-    slope = solve(slice(None))
-    found = {"by": by, "slope": slope, "low": low, "high": high, "n": len(values)}
-    return pd.DataFrame(found | {"effect": 2 * slope * values[:, 1:].std(0)})
-
-
-def median_interval(values: np.ndarray) -> dict:
-    """`median`, `low`, `high` (95 % percentile bootstrap) and `n` of the values that are finite."""
-    found = bootstrap(values[np.isfinite(values)], np.median)
-    return {"median": found.pop("value")} | found
-
-
-def outside_over_inside(outside: np.ndarray, inside: np.ndarray, statistic=np.mean, seed: int = 0) -> dict:
-    """`ratio` of the statistics of two groups of clips, `low`, `high` (95 % percentile bootstrap), `n` of all clips."""
-    outside, inside = (values[np.isfinite(values)] for values in (outside, inside))
-    if not (len(outside) and len(inside)):
-        return {"ratio": np.nan, "low": np.nan, "high": np.nan, "n": len(outside) + len(inside)}
-    rng = np.random.default_rng(seed)
-    drawn = [statistic(rng.choice(values, (RESAMPLES, len(values))), axis=1) for values in (outside, inside)]
-    low, high = np.percentile(drawn[0] / drawn[1], [2.5, 97.5])
-    count = len(outside) + len(inside)
-    ratio = float(statistic(outside) / statistic(inside))
-    return {"ratio": ratio, "low": float(low), "high": float(high), "n": count}
+    passed, measured = {}, {}
+    by_method = [table.set_index("method") for table in (gravity, ratios, pairs)]
+    for method in gravity["method"]:
+        fall, outside, pair = (table.loc[method] for table in by_method)
+        effect = slopes.loc[slopes["method"] == method, "effect"].abs().max()
+        falls = abs(fall["value"] - GRAVITY) <= WITHIN * GRAVITY
+        together = abs(pair["value"] - 1) <= RATIO and pair["measured"] >= pair["videos"] / 2
+        tests = {"falls": True, "everywhere": effect <= WITHIN * GRAVITY, "outside": outside["value"] <= OUTSIDE}
+        passed[method] = {name: bool(falls and holds) for name, holds in (tests | {"two objects": together}).items()}
+        measured[method] = {
+            "falls": f"{fall['value']:.2f} m/s²",
+            "everywhere": f"{effect:.1f} m/s² over the map",
+            "outside": f"{outside['value']:.1f} times the error inside",
+            "two objects": f"a ratio of {pair['value']:.2f}, {pair['measured']:.0f} of {pair['videos']:.0f} measured",
+        }
+    columns = {}
+    for test in ("falls", "everywhere", "outside", "two objects"):
+        holds, said = ({method: row[test] for method, row in table.items()} for table in (passed, measured))
+        columns[test] = ask(holds, said, CEILINGS)
+    return pd.DataFrame(columns).loc[list(gravity["method"])]

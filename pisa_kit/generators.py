@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from tqdm.auto import tqdm
 
 from pisa_kit.clips import Clip, resample
 from pisa_kit.conditioning import condition, to_frames, to_video
@@ -16,6 +15,7 @@ from pisa_kit.families import family_of
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.footage import to_square
 from pisa_kit.layouts import find_clips, read_clip, write_clip
+from pisa_kit.progress import Bar
 from pisa_kit.sampling import noise_like, sample
 from pisa_kit.zoo import StockModel, check_shape
 
@@ -87,7 +87,7 @@ def generate(
     missing = {group: [index for index in group if not paths[index].exists()] for group in groups}
     mine = [group for group in groups[crew.process_index :: crew.num_processes] if missing[group]]
     total = sum(len(missing[group]) for group in mine)
-    bar = tqdm(total=total, desc=f"generating {folder.name}", unit="video", disable=not mine)
+    bar = Bar(total=total, desc=f"generating {folder.name}", unit="video", disable=not mine)
     for group in mine:
         videos = _sample_group(pipeline, protocol, [truths[index] for index in group], [seed, *group])
         for index in missing[group]:
@@ -124,15 +124,6 @@ def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[
     except torch.cuda.OutOfMemoryError as error:
         problem = f"ran out with {len(truths)} videos of {protocol.frames} frames at {protocol.size} px"
         raise InputError(protocol.model, "GPU memory", problem, "Film fewer together, or smaller ones.") from error
-
-
-def revision(module: torch.nn.Module) -> str:
-    """A short name for a module's weights: changes with any of them."""
-    digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:8]
 
 
 def check_frames(pipeline: DiffusionPipeline, protocol: Protocol):

@@ -1,6 +1,6 @@
 """Videos in, one row of numbers per video out: where the object is, how it falls, how it looks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -8,9 +8,12 @@ import pandas as pd
 from pisa_kit import kinematics
 from pisa_kit.appearance import background_psnr, object_colour_error
 from pisa_kit.clips import Clip
-from pisa_kit.evaluate import evaluate
+from pisa_kit.evaluate import Report, clip_row
+from pisa_kit.files import InputError
 from pisa_kit.kinematics import track
 from pisa_kit.masks import track_clips
+from pisa_kit.metrics import fixed
+from pisa_kit.scenes import Scene
 
 LOOKS = ("object_colour_error", "background_psnr")
 TRACKER = "judge"
@@ -21,8 +24,10 @@ class Judgement:
     """What a judge says about some videos.
 
     Args:
-        table: one row per scored video: `name`, metrics (`evaluate.METRICS`), `kinematics.describe`, `LOOKS`.
-        films: the videos with tracked masks, in the order given.
+        table: one row per scored video: `name`, metrics (`evaluate.METRICS`), "fall_l2" (the fixed L2 of the frames
+            before the true object touches anything: fall without bounce), `kinematics.describe`, `LOOKS`, and of
+            simulated clips "distance", "height" and "size" (metres).
+        films: the videos with tracked masks, in the order given; none of the object where it could not be tracked.
         failures: (name, reason) of those that could not be scored.
     """
 
@@ -40,17 +45,41 @@ def judge(truths: list[Clip], films: list[Clip], workers: int = 2, tracker: str 
         workers: processes.
         tracker: see `masks.track_clips`.
     """
-    films = track_clips(films, truths, workers, tracker)
-    report = evaluate(truths, films)
-    rows = [
-        {"name": truth.name}
-        | kinematics.describe(film.dropped, film.fps, truth)
-        | {"object_colour_error": object_colour_error(film.frames, film.dropped)}
-        | {"background_psnr": background_psnr(truth, film.frames, film.dropped)}
-        for truth, film in zip(truths, films, strict=True)
-    ]
-    table = report.table.merge(pd.DataFrame(rows), on="name") if rows else report.table
-    return Judgement(table, films, report.failures)
+    shown = [index for index, truth in enumerate(truths) if truth.dropped[0].any()]
+    tracked = track_clips([films[index] for index in shown], [truths[index] for index in shown], workers, tracker)
+    found = dict(zip(shown, tracked, strict=True))
+    nothing = [np.zeros((len(film), 1, *film.frames.shape[1:3]), bool) for film in films]
+    films = [found.get(index, replace(film, masks=nothing[index])) for index, film in enumerate(films)]
+    report = Report.from_rows([_row(*pair) for pair in zip(truths, films, strict=True)])
+    return Judgement(report.table, films, report.failures)
+
+
+def _row(truth: Clip, film: Clip) -> dict:
+    """Every number of one video, or "name" and "error"."""
+    if not truth.dropped[0].any():
+        return {"name": truth.name, "error": "frame 0 of the true clip does not show the dropped object"}
+    row = clip_row(truth, film)
+    if "error" in row:
+        return row
+    try:
+        row |= kinematics.describe(film.dropped, film.fps, truth)
+    except InputError as error:
+        return {"name": truth.name, "error": str(error)}
+    row |= {"object_colour_error": object_colour_error(film.frames, film.dropped)}
+    row |= {"background_psnr": background_psnr(truth, film.frames, film.dropped)}
+    if "scene" in truth.info:
+        scene = Scene.from_dict(truth.info["scene"], truth.name)
+        row |= {"distance": scene.distance, "height": scene.height, "size": scene.dropped.size}
+    return row | {"fall_l2": _before_contact(truth, film)}
+
+
+def _before_contact(truth: Clip, film: Clip) -> float:
+    """The fixed L2 up to the true object's first contact, of the whole clip without one; NaN if it is not known."""
+    if truth.contacts is None:
+        return float("nan")
+    end = max(int(truth.contacts[0] * truth.fps) + 1, 2) if len(truth.contacts) else len(truth)
+    made = film.dropped[: int(end * film.fps / truth.fps)]
+    return fixed(truth.dropped[:end], truth.fps, made, film.fps)["trajectory_l2"]
 
 
 STILL = 3 / 64  # image widths by which an object that stays may move

@@ -10,6 +10,14 @@ from pisa_kit.files import InputError
 from pisa_kit.metrics import centroids
 from pisa_kit.presets import GRAVITY
 
+LEAST_FRAMES = 4  # of free fall before a contact
+LEAST_FALL = 2.5  # pixels; a shorter fall cannot be told from noise without geometry
+NOISE = 0.3  # pixels: standard deviation of a tracked centroid that a fall may have around its parabola
+SLACK = 0.02  # more of it, as a share of the fall: objects turn, and shadows move with them
+MARGIN = 3.0  # squared misfits, in units of NOISE^2, by which a contact must explain a track better than a smooth move
+BLOCK = 8  # frames of a filmed fall whose errors are drawn together
+REBOUNDS = (-0.25, -0.1, 0.0, 0.15, 0.3, 0.45, 0.6, 0.75)  # speed after a contact over the speed before
+
 
 @dataclass(frozen=True)
 class FreeFall:
@@ -49,29 +57,87 @@ def drop_pixels(truth: Clip) -> float:
     return float(truth.camera.focal * gravity * truth.contacts[0] ** 2 / 2 / truth.poses[0, -1, 1])
 
 
+def contact_time(y: np.ndarray) -> float | None:
+    """When a track that falls from rest at frame 0 is stopped, in frames; None where nothing stops it.
+
+    Three explanations of the frames so far are compared by least squares: free fall until a contact, then a rebound
+    (or a body that tips over); a smooth move from one place to another, as of a hand; a cubic. A contact is believed at
+    the first frame at which the first one fits within `NOISE` and clearly better than the others. So something that
+    falls on through the floor, hovers, or brakes smoothly has none (tests state how often that goes wrong).
+
+    Args:
+        y: (T,) image height, pixels, y down; NaN where lost.
+    """
+    t, seen = np.arange(len(y), dtype=float), np.isfinite(y)
+    for end in range(LEAST_FRAMES, len(y) - 1):
+        shown = np.flatnonzero(seen[: end + 2])
+        if not seen[end : end + 2].all() or len(shown) < LEAST_FRAMES + 2:
+            continue
+        contacts, falls = _stopped_falls(t[shown], np.arange(end - 1, end + 0.01, 0.125), REBOUNDS)
+        misfit, acceleration = _misfits(falls, y[shown])
+        best = misfit.argmin()
+        fallen = acceleration[best] * contacts[best] ** 2 / 2
+        if fallen < LEAST_FALL or misfit[best] > len(shown) * (NOISE + SLACK * fallen) ** 2:
+            continue
+        moves = _smooth_moves(t[shown], end)
+        cubic = np.polynomial.Polynomial.fit(t[shown], y[shown], 3)(t[shown]) - y[shown]
+        if misfit[best] + MARGIN * NOISE**2 > min(_misfits(moves, y[shown])[0].min(), cubic @ cubic):
+            continue
+        shown = np.flatnonzero(seen[: end + 3])
+        fine = np.arange(end - 1.25, end + 1.26, 1 / 32)
+        contacts, falls = _stopped_falls(t[shown], fine, np.arange(-0.3, 0.81, 0.05))
+        return float(contacts[_misfits(falls, y[shown])[0].argmin()])
+    return None
+
+
+def _misfits(shapes: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared misfit (K,) of y (T,) as a constant plus a multiple of each shape (K, T), and the multiples."""
+    centred, target = shapes - shapes.mean(1, keepdims=True), y - y.mean()
+    size = np.square(centred).sum(1)
+    multiple = np.divide(centred @ target, size, out=np.zeros(len(size)), where=size > 1e-9)
+    return np.square(target - multiple[:, None] * centred).sum(1), multiple
+
+
+def _stopped_falls(t: np.ndarray, contacts: np.ndarray, rebounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Contact (K,) and path (K, T) of falls with unit acceleration; a rebound below 0 goes on, slower."""
+    contact, rebound = (grid.ravel()[:, None] for grid in np.meshgrid(contacts, rebounds))
+    after = np.maximum(t - contact, 0)
+    up = np.maximum(rebound * contact * after - after**2 / 2, np.minimum(rebound, 0) * contact * after)
+    return contact[:, 0], np.minimum(t, contact) ** 2 / 2 - up
+
+
+def _smooth_moves(t: np.ndarray, end: int) -> np.ndarray:
+    """Moves (K, T) by 1 that begin and end gently (3 u^2 - 2 u^3), at all times and of all lengths up to `end`."""
+    starts, lengths = np.linspace(-1, 0.7 * end, 12), np.geomspace(3, 2.5 * end, 18)
+    start, length = (grid.ravel()[:, None] for grid in np.meshgrid(starts, lengths))
+    done = np.clip((t - start) / length, 0, 1)
+    return (3 - 2 * done) * done**2
+
+
 def landing_frame(y: np.ndarray, drop: float | None = None, tolerance: float = 0.5) -> int | None:
     """First frame at or after the first contact; None when the track never lands.
 
-    Contact shows in two ways: the object has fallen `drop` pixels, or (between two frames it may touch and rebound) its
-    downward speed falls below three quarters of its largest value so far, after at least half of the drop.
+    With `drop`, the first frame in which the object has fallen that far, or that follows a contact (`contact_time`)
+    that far down: between two frames it may touch and rebound. Without, the frame that follows a contact.
 
     Args:
         y: (T,) image height of the object, pixels, y down; NaN where lost.
         drop: pixels the object falls before contact, where geometry gives it.
-        tolerance: pixels; below it nothing counts as motion or as short of the drop.
+        tolerance: pixels short of the drop that still count.
     """
-    if not np.isfinite(y).any():
+    seen = np.flatnonzero(np.isfinite(y))
+    if not len(seen):
         return None
-    fastest, first = 0.0, y[np.isfinite(y)][0]
-    half = (drop if drop is not None else np.nanmax(y) - first) / 2
-    for frame in range(1, len(y)):
-        fallen, speed = y[frame] - first, y[frame] - y[frame - 1]
-        if drop is not None and fallen >= drop - tolerance:
-            return frame
-        if fallen >= half and fastest > tolerance and speed < 0.75 * fastest:
-            return frame
-        fastest = np.nanmax([fastest, speed])
-    return None
+    contact = contact_time(y)
+    stopped = None if contact is None else int(np.ceil(contact - 1e-9))
+    if drop is None:
+        return stopped
+    reached = np.flatnonzero(y - y[seen[0]] >= drop - tolerance)
+    if stopped is not None:
+        fallen = np.nanmax(y[: stopped + 1]) - y[seen[0]]
+        stopped = stopped if fallen >= min(0.75 * drop, drop - 2 * tolerance) else None
+    found = [frame for frame in (stopped, *reached[:1]) if frame is not None]
+    return int(min(found)) if found else None
 
 
 def fit_free_fall(y: np.ndarray, fps: float, drop: float | None = None) -> FreeFall:
@@ -112,30 +178,23 @@ def fall_time(y: np.ndarray, fps: float, drop: float | None = None) -> float:
     """Seconds from frame 0 to the first contact, between frames; NaN without a landing or when lost around it.
 
     With `drop` the time at which the object has fallen that many pixels, from a parabola through the last four frames
-    before contact. Without it, where that parabola meets a line through the first two frames after contact.
+    before contact. Without it, the contact of `contact_time`.
     """
+    if drop is None:
+        contact = contact_time(y)
+        return float("nan") if contact is None else contact / fps
     end = landing_frame(y, drop)
     if end is None:
         return float("nan")
-    t = np.arange(len(y)) / fps
     before = np.arange(max(end - 4, 0), end)
     before = before[np.isfinite(y[before])]
     if len(before) < 3:
         return float("nan")
-    fall = np.polyfit(t[before] - t[end], y[before], 2)
-    if drop is not None:
-        target = np.array([0, 0, y[0] + drop])
-    else:
-        after = np.arange(end, min(end + 2, len(y)))
-        after = after[np.isfinite(y[after])]
-        if not len(after):
-            return float("nan")
-        line = np.polyfit(t[after] - t[end], y[after], len(after) - 1)
-        target = np.r_[np.zeros(3 - len(line)), line]
-    roots = np.roots(fall - target)
+    start = y[np.isfinite(y)][0]
+    roots = np.roots(np.polyfit(before - end, y[before], 2) - np.array([0, 0, start + drop]))
     roots = roots[np.isreal(roots)].real
-    roots = roots[(roots >= -1.5 / fps) & (roots <= 1 / fps)]
-    return float(t[end] + roots[np.abs(roots + 0.5 / fps).argmin()]) if len(roots) else float(t[end])
+    roots = roots[(roots >= -1.5) & (roots <= 1)]
+    return float((end + roots[np.abs(roots + 0.5).argmin()]) / fps) if len(roots) else float("nan")
 
 
 def bounce(y: np.ndarray, fps: float, drop: float | None = None) -> float:
@@ -145,7 +204,7 @@ def bounce(y: np.ndarray, fps: float, drop: float | None = None) -> float:
     if not np.isfinite(y[touching]).any():
         return float("nan")
     lowest = end + int(np.nanargmax(y[touching]))
-    fallen = y[lowest] - y[0]
+    fallen = y[lowest] - y[np.isfinite(y)][0]
     return float(np.clip((y[lowest] - np.nanmin(y[lowest:])) / fallen, 0, 1)) if fallen > 0 else float("nan")
 
 
@@ -177,12 +236,32 @@ def describe(masks: np.ndarray, fps: float, truth: Clip) -> dict[str, float]:
     }
 
 
+def _blocks(values: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` values, drawn as stretches of `BLOCK` neighbours (circular block bootstrap)."""
+    starts = rng.integers(len(values), size=-(-count // BLOCK))
+    return values[(starts[:, None] + np.arange(BLOCK)).ravel()[:count] % len(values)]
+
+
+def _first_bounce(y: np.ndarray) -> int | None:
+    """First frame after the track's first turn upwards in its lower half; None without one.
+
+    For a release that may come later than frame 0 and a camera in which a fall is no parabola.
+    """
+    seen = np.flatnonzero(np.isfinite(y))
+    half = y[seen[0]] + (np.nanmax(y) - y[seen[0]]) / 2 if len(seen) else np.nan
+    for before, turn, after in zip(seen, seen[1:], seen[2:], strict=False):
+        if y[turn] >= half and y[after] <= y[turn] and y[turn] > y[before]:
+            return int(turn)
+    return None
+
+
 @dataclass(frozen=True)
 class ProjectiveFall:
     """A fit of `y = (a + b s) / (1 + c s)`, `s = (t - release)^2 / 2`, for a camera of unknown pose.
 
     `release` and `landing` in seconds; `gravity` in m/s^2 follows from the known drop, `gravity_interval` is the 95 %
-    bootstrap interval (residuals resampled, drop height drawn within its uncertainty).
+    bootstrap interval (residuals resampled in blocks, because neighbours err alike; drop height drawn within its
+    uncertainty).
     """
 
     a: float
@@ -224,7 +303,7 @@ def fit_projective(
         InputError: the track has no landing, or fewer than 8 frames of fall.
     """
     t = np.arange(len(y)) / fps
-    end = landing_frame(y)
+    end = _first_bounce(y)
     seen = np.flatnonzero(np.isfinite(y[:end]))
     rebound = np.arange(len(y))[slice(end, None if end is None else end + 6)]
     rebound = rebound[np.isfinite(y[rebound])]
@@ -247,8 +326,8 @@ def fit_projective(
     rng, gravities = np.random.default_rng(seed), []
     for _ in range(draws):
         noisy = y.copy()
-        noisy[seen] = _projective(fit, t[seen]) + rng.choice(misfit, len(seen))
-        noisy[rebound] = up + rng.choice(misfit, len(rebound))
+        noisy[seen] = _projective(fit, t[seen]) + _blocks(misfit, len(seen), rng)
+        noisy[rebound] = up + _blocks(misfit, len(rebound), rng)
         drawn, touched, _ = measure(noisy)
         gravities.append(2 * (drop + drop_error * rng.standard_normal()) / (touched - drawn[3]) ** 2)
     low, high = np.percentile(gravities, [2.5, 97.5])

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from pisa_kit.conditioning import Condition, decode, pad_text, to_video, velocity
 from pisa_kit.devices import device
+from pisa_kit.families import family_of
 from pisa_kit.files import InputError, read_json, write_json
 from pisa_kit.presets import Tuning
 from pisa_kit.psft import add_noise, draw, fit
@@ -78,7 +79,7 @@ def _look(rewards: dict[str, RewardFunction], names: list[str], video, truth: Tr
 
 def _distance(model, pipeline, before, latents: torch.Tensor, given: Condition, generator) -> torch.Tensor:
     """Mean squared difference of two models' velocities on noisy samples: the KL divergence of their paths, scaled."""
-    noisy, _, sigma = add_noise(latents, generator)
+    noisy, _, sigma = add_noise(latents, family_of(pipeline).shift(pipeline.scheduler, latents), generator)
     with torch.no_grad():
         wanted = velocity(before.transformer, noisy, sigma, given)
     return (velocity(model, noisy, sigma, given, pipeline.transformer) - wanted)[:, :, 1:].square().mean()

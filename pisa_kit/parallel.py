@@ -7,9 +7,9 @@ from contextlib import contextmanager, nullcontext
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import get_active_backend
-from tqdm.auto import tqdm
 
 from pisa_kit.files import InputError, first_line
+from pisa_kit.progress import Bar
 
 WORKERS = 2
 
@@ -69,7 +69,7 @@ def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int
     """`function(*job)` for every job, in the order of the jobs; a worker uses one thread and shows no bars."""
     jobs = list(jobs)
     results = results_of((delayed(function)(*job) for job in jobs), workers, initializer=_silence)
-    return list(tqdm(results, total=len(jobs), desc=label, unit="job", disable=not jobs))
+    return list(Bar(results, total=len(jobs), desc=label, unit="job", disable=not jobs))
 
 
 def _silence():

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from pisa_kit.clips import Camera
 from pisa_kit.distribution import Ambiguity
-from pisa_kit.plotting import LABELS, colour
+from pisa_kit.plotting import LABELS, colour, panels
 from pisa_kit.presets import GRAVITY, Ranges
 
 
@@ -42,8 +42,8 @@ def cell_maps(
     every = np.concatenate([[0.0], *(found[np.isfinite(found)] for found in maps.values())])
     most = max(np.percentile(np.abs(every), 95), 1e-6)  # a few cells in which objects get lost would drown the others
     norm = CenteredNorm(0, most) if signed else Normalize(0, most)
-    figure, axes = plt.subplots(1, len(methods), figsize=(2.9 * len(methods), 2.9), squeeze=False, sharey=True)
-    for axis, (method, found) in zip(axes[0], maps.items(), strict=True):
+    figure, axes = panels(len(methods), sharey=True)
+    for axis, (method, found) in zip(axes, maps.items(), strict=True):
         drawn = axis.pcolormesh(distances, heights, found, norm=norm, cmap="RdBu_r" if signed else "rocket_r")
         for row, column in np.argwhere(np.isfinite(found)):
             number, middle = (
@@ -57,10 +57,9 @@ def cell_maps(
         axis.add_patch(Rectangle((left, low), right - left, high - low, fill=False, linewidth=2.2, edgecolor="black"))
         axis.set(title=method, xlabel="Distance [m]")
         axis.title.set_color(colour(method))
-    axes[0, 0].set_ylabel("Drop height [m]")
-    figure.colorbar(
-        drawn, ax=axes[0].tolist(), label=LABELS.get(value, value), shrink=0.9, extend="both" if signed else "max"
-    )
+    for axis in axes[::4]:
+        axis.set_ylabel("Drop height [m]")
+    figure.colorbar(drawn, ax=axes, label=LABELS.get(value, value), shrink=0.9, extend="both" if signed else "max")
     return figure
 
 
@@ -69,7 +68,7 @@ def gravity_slopes(table: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
 
     Args:
         table: one row per clip: "method", "g_eff" and the columns named in `slopes`.
-        slopes: from `generalization.slopes`, with a column "method".
+        slopes: from `statistics.slopes`, with a column "method".
     """
     by, (low, high) = list(dict.fromkeys(slopes["by"])), (-3, 16)
     figure, axes = plt.subplots(1, len(by), figsize=(3.6 * len(by), 3.1), sharey=True)
@@ -123,11 +122,9 @@ def in_space(paths: dict[str, list[np.ndarray]], ambiguity: Ambiguity, camera: C
     Args:
         paths: method to lifted tracks (T, 3), metres; see `distribution.lift`.
     """
-    figure, axes = plt.subplots(
-        1, len(paths), figsize=(3.3 * len(paths), 3.6), subplot_kw={"projection": "3d"}, squeeze=False
-    )
+    figure, axes = panels(len(paths), 3, (3.3, 3.4), subplot_kw={"projection": "3d"})
     near, far = ambiguity.distances
-    for axis, (method, tracks) in zip(axes[0], paths.items(), strict=True):
+    for axis, (method, tracks) in zip(axes, paths.items(), strict=True):
         starts = np.array([path[0] for path in tracks if np.isfinite(path[0]).all()]).reshape(-1, 3)
         for path in tracks:
             axis.plot(*path.T, color=colour(method), linewidth=0.7, alpha=0.6)

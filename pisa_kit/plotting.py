@@ -1,6 +1,7 @@
 """Figures from arrays and tables: one style, one colour per method, truth always black."""
 
 import io
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,6 +18,8 @@ from pisa_kit.video import encode_gif
 COLOURS = {
     "truth": "black",
     "ideal": "#2a9d55",
+    "codec": "#555555",
+    "best guess": "#c9a227",
     "slow gravity": "#e08a1e",
     "frozen": "#3f7fbf",
     "vanish": "#b03a8c",
@@ -27,6 +30,7 @@ COLOURS = {
     "flow": "#d95f8d",
     "depth": "#6a51a3",
     "newton": "#7a5c3a",
+    "iou": "#4f6b1c",
     "combined": "#17a2a2",
 }
 LABELS = {
@@ -34,6 +38,7 @@ LABELS = {
     "chamfer_distance": "CD, official",
     "iou": "IoU, official",
     "fixed_l2": "L2, fixed [widths]",
+    "fall_l2": "L2 before contact [widths]",
     "fixed_chamfer_distance": "CD, fixed [widths]",
     "fixed_iou": "IoU, fixed",
     "coverage": "coverage",
@@ -102,7 +107,8 @@ def filmstrip(rows: dict[str, np.ndarray], fps: float, columns: int = 8, title: 
     for axis_row, (label, frames) in zip(axes, rows.items(), strict=True):
         for axis, index in zip(axis_row, shown, strict=True):
             _picture(axis, frames[index])
-        axis_row[0].set_ylabel(label, color=COLOURS.get(label, "black"))
+        name = textwrap.fill(label, 14)
+        axis_row[0].set_ylabel(name, color=COLOURS.get(label, "black"), rotation=0, ha="right", va="center")
     for axis, index in zip(axes[0], shown, strict=True):
         axis.set_title(f"{index / fps:.2f} s")
     figure.suptitle(title)
@@ -179,40 +185,52 @@ def against_analytic(analytic: np.ndarray, measured: np.ndarray, label: str, not
     return figure
 
 
+def panels(count: int, columns: int = 4, size: tuple[float, float] = (2.9, 2.6), **options) -> tuple[Figure, list]:
+    """A figure with `count` panels, `columns` in a row, so that it stays readable at the width of a page.
+
+    Returns:
+        The figure and its axes, in reading order.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False, **options)
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, list(axes.flat[:count])
+
+
 def intervals(summary: pd.DataFrame, metrics: list[str]) -> Figure:
     """Mean and 95 % interval per method, one panel per metric.
 
     Args:
-        summary: columns method, metric, mean, low, high, n (as from `evaluate.summarise`); an optional column `split`
-            is drawn as open (unseen) and filled (seen) markers, each value of an optional column `row` in a row of its
+        summary: columns method, metric, mean, low, high, n (as from `statistics.summarise`); an optional column `split`
+            is drawn as open (unseen) and filled (seen) markers, each value of an optional column `row` in panels of its
             own.
         metrics: the panels.
     """
-    methods = list(dict.fromkeys(summary["method"]))
-    parts = [("", summary)] if "row" not in summary else list(summary.groupby("row", sort=False))
-    size = 2.5 * len(metrics), 0.8 + 2.4 * len(parts)
-    figure, axes = plt.subplots(len(parts), len(metrics), figsize=size, squeeze=False, sharex=True, sharey="col")
+    methods, parts = list(dict.fromkeys(summary["method"])), {"": summary}
+    if "row" in summary:
+        parts = dict(list(summary.groupby("row", sort=False)))
     splits = list(dict.fromkeys(summary["split"])) if "split" in summary else [None]
-    for line, (name, part) in zip(axes, parts, strict=True):
-        line[0].set_ylabel(name)
-        for axis, metric in zip(line, metrics, strict=True):
-            for place, split in enumerate(splits):
-                rows = part[part["metric"] == metric]
-                rows = rows if split is None else rows[rows["split"] == split]
-                for row in rows.itertuples():
-                    x = methods.index(row.method) + 0.22 * (place - (len(splits) - 1) / 2)
-                    tone = colour(row.method)
-                    face = "white" if split == "unseen" else tone
-                    bars = [[row.mean - row.low], [row.high - row.mean]]
-                    axis.errorbar(x, row.mean, bars, fmt="o", color=tone, markerfacecolor=face, markersize=5, capsize=2)
-            axis.margins(x=0.15)
-    for first, last, metric in zip(axes[0], axes[-1], metrics, strict=True):
-        first.set_title(LABELS.get(metric, metric))
-        last.set_xticks(range(len(methods)), methods, rotation=40, ha="right")
+    figure, axes = panels(len(parts) * len(metrics), size=(2.6, 2.5))
+    wanted = [(name, part, metric) for name, part in parts.items() for metric in metrics]
+    for axis, (name, part, metric) in zip(axes, wanted, strict=True):
+        for place, split in enumerate(splits):
+            rows = part[part["metric"] == metric]
+            rows = rows if split is None else rows[rows["split"] == split]
+            for row in rows.itertuples():
+                x = methods.index(row.method) + 0.22 * (place - (len(splits) - 1) / 2)
+                tone = colour(row.method)
+                bars = [[max(row.mean - row.low, 0)], [max(row.high - row.mean, 0)]]
+                face = "white" if split == "unseen" else tone
+                axis.errorbar(x, row.mean, bars, fmt="o", color=tone, markerfacecolor=face, markersize=5, capsize=2)
+        axis.margins(x=0.15)
+        axis.set_title("\n".join(filter(None, (name, LABELS.get(metric, metric)))))
+        axis.set_xticks(range(len(methods)), methods, rotation=60, ha="right", fontsize="small")
     counts = sorted(set(summary["n"]))
     note = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
     marks = "filled: seen, open: unseen; " if len(splits) > 1 else ""
-    figure.supxlabel(f"{marks}n = {note} clips per point, bars: 95 % bootstrap interval", fontsize=8)
+    figure.supxlabel(f"{marks}n = {note} clips per point; bars: 95 % interval over clips and seeds", fontsize=8)
     return figure
 
 

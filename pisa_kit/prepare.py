@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from pisa_kit.annotations import dropped_index
 from pisa_kit.background_tracker import track_background
@@ -13,6 +12,7 @@ from pisa_kit.files import InputError, check_choice, read_json, write_json
 from pisa_kit.footage import to_square
 from pisa_kit.layouts import find_clips, read_clip, write_clip
 from pisa_kit.masks import SAM2, Sam2, load_sam2
+from pisa_kit.progress import Bar
 
 TRACKERS = ("background", "sam2")
 
@@ -66,7 +66,7 @@ def prepare(source, out, settings: Settings, device: str = "cpu") -> dict:
         differs = ", ".join(sorted(key for key in wanted if found["settings"].get(key) != wanted[key]))
         raise InputError(manifest, differs, "differ from the clips that are already there", "Choose another folder.")
     tracker = load_sam2(settings.weights, device) if settings.tracker == "sam2" else None
-    for location in tqdm(locations, desc=f"preparing {out.name}", unit="clip"):
+    for location in Bar(locations, desc=f"preparing {out.name}", unit="clip"):
         path = out / f"{location.name}.npz"
         if path.exists() and "frames" in found["clips"].get(location.name, {}):
             continue

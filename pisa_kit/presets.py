@@ -73,6 +73,7 @@ class Training:
         ema: decay of the average of the weights, which is what is kept.
         precision: "no" (float32) or "bf16".
         optimizer: "adamw", or "muon" for the weight matrices and AdamW for the rest.
+        place_weight: what a place of the picture counts in the velocity loss, see `psft.PLACE_WEIGHTS`.
         lora_rank: train low-rank additions to the attention weights of a transformer instead of all weights; 0: all.
     """
 
@@ -88,6 +89,7 @@ class Training:
     seed: int = 0
     precision: str = "no"
     optimizer: str = "adamw"
+    place_weight: str = "even"
     lora_rank: int = 0
     log_every: int = 10
     checkpoint_every: int = 100
@@ -102,6 +104,7 @@ class Training:
             raise InputError("training", "ema", f"is {self.ema}", "Give a decay in [0, 1).")
         check_choice(self.precision, ("no", "bf16"), "precision")
         check_choice(self.optimizer, ("adamw", "muon"), "optimizer")
+        check_choice(self.place_weight, ("even", "moving", "below"), "place_weight")
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of step number `step`, counted from 0."""
@@ -124,7 +127,7 @@ class Tuning:
         checkpoint: what is computed again in the backward pass instead of kept, less memory for more time: "nothing",
             "views" (decoder frame by frame, rewards clip by clip), or "all" (the transformer's calls too).
         looks: numbers of steps after which held-out clips are judged.
-        stop_on: the metric of these looks that must fall.
+        stop_on: the metric of these looks that must fall; one that counts lost objects.
         patience: looks without a better one after which training stops.
     """
 
@@ -153,10 +156,8 @@ REWARDS = {
     "depth": {"depth": 100.0},
     "newton": {"newton": 1.0},
     "combined": {"seg": 1.0, "centre": 10.0},
+    "iou": {"iou": 1.0},  # an ablation: seg without its term for presence
 }
-
-
-STOP_ON = {"flow": "l2", "depth": "l2"}  # what the paper says they improve; the others stop on `Tuning.stop_on`
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ class Preset:
         base: folder of the image-to-video pipeline to study; "" for the embedded one, None if one must be named.
         perception: of the rewards: "tiny", the nets that ship, or "real": SAM 2.1, RAFT and Depth Anything V2.
         bench: folder of prepared clips (`pisa prepare`) that notebook 01 also evaluates, or None.
+        guess: training of the best guess, where the one that ships does not fit the videos.
         sampling_steps: of the sampler.
         psft: training run of stage 1; without decay, so that a longer run continues a shorter one.
         psft_clips: simulated drops it sees.
@@ -181,6 +183,7 @@ class Preset:
         data_sizes: numbers of clips of the data ablation.
         data_steps: steps of its runs.
         step_counts: numbers of steps at which `psft` is evaluated.
+        place_weights: other values of `psft.place_weight` that notebook 02 compares.
         generic_clips: held-out clips of generic motion, on which forgetting is measured.
         oro: reward tuning of stage 2; its weights are replaced by those in `rewards`.
         oro_clips: simulated drops it sees, others than PSFT's.
@@ -191,7 +194,8 @@ class Preset:
         map_clips: held-out drops per cell.
         pairs: held-out clips of each two-object test.
         pictures: ambiguous pictures, whose fall times have a distribution.
-        worlds: videos per picture and model.
+        worlds: videos per picture and model; they are compared with twice as many independently drawn worlds.
+        rehearsals: repetitions behind the alignment test's false-alarm rate and power.
         prior: distances of the worlds behind a picture, uniform, metres.
         simulated_falls: drops that check the analytic distribution, per picture.
     """
@@ -206,13 +210,17 @@ class Preset:
     base: str | None = ""
     perception: str = "tiny"
     bench: str | None = None
+    guess: Training = Training(1500, 64, 2e-3, warmup=50, decay=0.5, log_every=50)
     sampling_steps: int = 5
-    psft: Training = Training(steps=400, batch=16, learning_rate=4e-3, decay=0, ema=0.98, optimizer="muon")
+    psft: Training = Training(
+        steps=400, batch=16, learning_rate=4e-3, decay=0, ema=0.98, optimizer="muon", place_weight="moving"
+    )
     psft_clips: int = 4096
     ambiguous_clips: int = 4096
     data_sizes: tuple[int, ...] = (16, 128, 1024, 4096)
     data_steps: int = 400
     step_counts: tuple[int, ...] = (100, 200, 400)
+    place_weights: tuple[str, ...] = ("even", "below")
     generic_clips: int = 60
     oro: Tuning = Tuning(
         Training(steps=96, batch=4, learning_rate=3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
@@ -222,14 +230,15 @@ class Preset:
     )
     oro_clips: int = 512
     validation_clips: int = 32
-    rewards: dict[str, dict[str, float]] = field(default_factory=lambda: REWARDS)
+    rewards: dict[str, dict[str, float]] = field(default_factory=lambda: {name: REWARDS[name] for name in REWARDS})
     gradient_steps: tuple[int, ...] = (1, 2, 5)
     map_distances: tuple[float, ...] = (1.5, 2.0, 2.75, 3.5, 4.25, 5.0)
     map_heights: tuple[float, ...] = (0.25, 0.5, 0.875, 1.25, 1.625, 2.0)
     map_clips: int = 6
     pairs: int = 40
     pictures: int = 3
-    worlds: int = 128
+    worlds: int = 256
+    rehearsals: int = 1000
     prior: tuple[float, float] = (2.0, 3.5)
     simulated_falls: int = 5000
 
@@ -240,7 +249,7 @@ class Preset:
     def tuning(self, name: str) -> Tuning:
         """The settings of one of the runs in `rewards`."""
         weights = self.rewards[check_choice(name, self.rewards, "reward")]
-        return replace(self.oro, weights=weights, stop_on=STOP_ON.get(name, self.oro.stop_on))
+        return replace(self.oro, weights=weights)
 
 
 PRESETS = {
@@ -256,6 +265,7 @@ PRESETS = {
         data_sizes=(4, 8),
         data_steps=4,
         step_counts=(2, 4),
+        place_weights=(),
         generic_clips=4,
         oro=Tuning(
             Training(steps=2, batch=2, learning_rate=5e-5, warmup=1, decay=0, ema=0.5, log_every=1),
@@ -273,6 +283,7 @@ PRESETS = {
         pairs=2,
         pictures=1,
         worlds=8,
+        rehearsals=20,
         simulated_falls=50,
     ),
     "mini": Preset(
@@ -290,9 +301,11 @@ PRESETS = {
         ),
         rewards={name: REWARDS[name] for name in ("seg", "flow", "depth", "combined")},
         gradient_steps=(),
+        place_weights=(),
         map_clips=3,
         pairs=20,
         pictures=1,
+        rehearsals=500,
         simulated_falls=500,
     ),
     "full": Preset("full", seeds=(0, 1, 2), test_clips=120, phone_resamples=2000, generic_clips=120),
@@ -319,6 +332,7 @@ PRESETS["gpu"] = Preset(  # one card of 24 to 80 GB: low-rank weights, last samp
     ),
     rewards={name: REWARDS[name] for name in ("seg", "flow", "depth")},
     gradient_steps=(),
+    place_weights=(),
     map_clips=3,
     pairs=20,
     pictures=1,

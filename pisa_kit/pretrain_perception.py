@@ -14,6 +14,7 @@ from pisa_kit.conditioning import to_video
 from pisa_kit.corpora import corpus, read_corpus, read_truth, reconstructed
 from pisa_kit.devices import processes
 from pisa_kit.files import InputError, check_choice
+from pisa_kit.guess import GUESS, GuessNet, train_guess
 from pisa_kit.net_files import save_net
 from pisa_kit.presets import Training
 from pisa_kit.tiny_nets import DepthNet, FlowNet, MaskTracker, depth_loss, erase, flow_loss, tracking_loss
@@ -84,6 +85,19 @@ def pretrain_depth(folder, clips: int = 1000, settings: Training = DEPTH, worker
     """Trains the depth net on single frames of corpus_perception; folder and errors as in `pretrain_tracker`."""
     pools = _perception_pools(Path(folder), clips, workers, "depth")
     return _train(DepthNet, WIDTH, depth_loss, partial(_depth_batch, pools, settings), settings, folder, "depth", pools)
+
+
+def pretrain_guess(folder, clips: int = 4096, settings: Training = GUESS, workers: int = 2) -> GuessNet:
+    """Trains the net behind *best guess* on the drops that PSFT sees in the default study, and on nothing else.
+
+    Args:
+        folder: receives corpus_drops, guess_training/ with log and checkpoint, and guess/ in the format of `net_files`.
+    """
+    frames, masks, _ = read_corpus(corpus(Path(folder) / "corpus_drops", clips, 1.0, 0.0, first=0, workers=workers))
+    model = train_guess(frames, masks, Path(folder) / "guess_training", settings)
+    if processes().is_main_process:
+        save_net(Path(folder) / "guess", model, WIDTH, settings, clips=[len(frames)])
+    return model
 
 
 def _perception_pools(folder: Path, clips: int, workers: int, truth: str = "") -> list[Pool]:

@@ -3,99 +3,131 @@
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
 from torch import nn
-from tqdm.auto import tqdm
 
 from pisa_kit.conditioning import Condition, condition, encode, pad_text, to_video, velocity
 from pisa_kit.devices import device, processes
-from pisa_kit.embedded import SHIFT, load
+from pisa_kit.embedded import load
+from pisa_kit.families import family_of
 from pisa_kit.files import InputError, atomic_folder, link_or_copy, read_npz, write_npz
 from pisa_kit.presets import Training
-from pisa_kit.training import train
+from pisa_kit.progress import Bar
+from pisa_kit.training import steps_done, train
 
 SIGMA_SPREAD = 1.2  # of the logit-normal distribution of noise levels
 MOVING = 0.5  # mean squared difference to the first latent frame (normalised latents) at which a place counts as moving
 LORA_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
 LARGE = 500_000_000  # parameters from which on activations are computed again in the backward pass, to save memory
-MOVING_WEIGHT = 6.0  # of places in which anything moves: a dropped object fills a hundredth of the picture
+PLACE_WEIGHT = 6.0  # of the places that count more: a dropped object fills a hundredth of the picture
+PLACE_WEIGHTS = {
+    "even": "all places alike",
+    "moving": "places where anything moves at any time of the clip, which looks at the truth beyond the first frame: "
+    "the optimum leans towards places that only some of the possible videos reach",
+    "below": "places at and below the object of the first frame, which the model knows: the optimum stays what it is",
+}
 
 
-def draw_sigma(count: int, generator: torch.Generator) -> torch.Tensor:
+def draw_sigma(count: int, shift: float, generator: torch.Generator) -> torch.Tensor:
     """Noise levels (count,) in (0, 1), shifted logit-normal: s sigma / (1 + (s - 1) sigma) = sigmoid(1.2 n + ln s).
 
-    The sampler's levels are shifted in the same way (`embedded.SHIFT`).
+    Args:
+        shift: s, by which the model's own sampler shifts its levels (`families`).
     """
-    return torch.sigmoid(SIGMA_SPREAD * torch.randn(count, generator=generator) + math.log(SHIFT))
+    return torch.sigmoid(SIGMA_SPREAD * torch.randn(count, generator=generator) + math.log(shift))
 
 
-def add_noise(x0: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def add_noise(
+    x0: torch.Tensor, shift: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Latents (B, C, t, h, w) at noise levels of their own: (1 - sigma) x0 + sigma noise, the noise, sigma (B,)."""
     noise = torch.randn(x0.shape, generator=generator).to(x0)
-    sigma = draw_sigma(len(x0), generator).to(x0)
+    sigma = draw_sigma(len(x0), shift, generator).to(x0)
     level = sigma.view(-1, 1, 1, 1, 1)
     return (1 - level) * x0 + level * noise, noise, sigma
 
 
-def velocity_loss(model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
+def velocity_loss(model: nn.Module, batch: dict, generator: torch.Generator, shift: float) -> dict[str, torch.Tensor]:
     """Weighted mean squared error of the velocity `noise - x0` at `x = (1 - sigma) x0 + sigma noise`.
 
     The first latent frame is the condition: it enters clean and is left out of the loss. "error" is the plain mean.
 
     Args:
         model: the transformer, possibly wrapped for distributed training.
-        batch: "latents" (B, C, t, h, w), normalised; "text" (B, L, D).
+        batch: "latents" (B, C, t, h, w), normalised; "text" (B, L, D); "weight" (B, 1, 1, h, w) of the places.
+        shift: of the noise levels, see `draw_sigma`.
     """
     x0 = batch["latents"]
-    noisy, noise, sigma = add_noise(x0, generator)
+    noisy, noise, sigma = add_noise(x0, shift, generator)
     given = Condition(x0[:, :, :1], batch["text"])
     predicted = velocity(model, noisy, sigma, given, plain=getattr(model, "module", model))
     error = (predicted.float() - (noise - x0)).square()[:, :, 1:]
-    weight = place_weight(x0).expand_as(error)
+    weight = batch["weight"].expand_as(error)
     return {"loss": (weight * error).sum() / weight.sum(), "error": error.detach().mean()}
 
 
-def place_weight(x0: torch.Tensor) -> torch.Tensor:
-    """Weights (B, 1, 1, h, w): `MOVING_WEIGHT` where anything moves at any time of the clip, 1 elsewhere.
-
-    One weight for all times of a place: a weight that followed the object would favour where it is over where it could
-    be, and so shift what the model samples.
+def place_weight(kind: str, x0: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
+    """Weights (B, 1, 1, h, w), `PLACE_WEIGHT` at some places and 1 elsewhere, the same at all times of a clip.
 
     Args:
+        kind: in `PLACE_WEIGHTS`.
         x0: (B, C, t, h, w), normalised latents.
+        below: (B, h, w) bool, from `places_below`.
     """
-    change = (x0 - x0[:, :, :1]).square().mean(1, keepdim=True).amax(2, keepdim=True)
-    return 1 + (MOVING_WEIGHT - 1) * (change > MOVING)
+    if kind == "moving":
+        chosen = (x0 - x0[:, :, :1]).square().mean(1).amax(1) > MOVING
+    else:
+        chosen = below & (kind == "below")
+    return (1 + (PLACE_WEIGHT - 1) * chosen.to(x0))[:, None, None]
 
 
-def cache_latents(pipeline: DiffusionPipeline, videos, captions: list[str], path, batch: int = 8) -> dict:
+def places_below(masks: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Latent places (B, height, width) bool in the columns of an object, one more on both sides, and not above it.
+
+    Args:
+        masks: (B, H, W) bool, the object in the first frame.
+    """
+    shown = F.adaptive_max_pool2d(torch.from_numpy(masks).float()[:, None], (height, width))[:, 0]
+    columns = F.max_pool1d(shown.amax(1, keepdim=True), 3, stride=1, padding=1)
+    return ((columns * shown.amax(2, keepdim=True).cummax(1).values) > 0).numpy()
+
+
+def cache_latents(
+    pipeline: DiffusionPipeline, videos, masks, captions: list[str], path, batch: int = 8
+) -> dict[str, np.ndarray]:
     """Encodes training clips once; the file is used again if it is there.
 
     Args:
         videos: (N, T, H, W, 3) uint8.
+        masks: (N, T, H, W) bool, the dropped object; the first frame's count.
         captions: N prompts.
         path: npz file; name it after the autoencoder and the clips, it is not checked against them.
 
     Returns:
-        "latents" (N, C, t, h, w) float32, normalised; "text" (N, L, D) float32, as long as the longest prompt.
+        "latents" (N, C, t, h, w) float32, normalised; "text" (N, L, D) float32, as long as the longest prompt; "below"
+        (N, h, w) bool, see `places_below`.
     """
     if Path(path).exists():
-        return read_npz(path, "latents", "text")
+        return read_npz(path, "latents", "text", "below")
     latents, text = [], []
-    for start in tqdm(range(0, len(videos), batch), desc="encoding", unit=f"{batch} clips"):
+    for start in Bar(range(0, len(videos), batch), desc="encoding", unit="group"):
         frames = to_video(np.asarray(videos[start : start + batch])).to(device())
         with torch.no_grad():
             latents.append(encode(pipeline.vae, frames).cpu().numpy())
             text.append(condition(pipeline, frames[:, :, 0], captions[start : start + batch]).text.cpu().numpy())
     text = np.concatenate(text)
     longest = int(text.any((0, 2)).nonzero()[0].max()) + 1  # real prompts are padded to 512 tokens
-    cached = {"latents": np.concatenate(latents), "text": text[:, :longest]}
+    latents = np.concatenate(latents)
+    below = places_below(np.asarray(masks[:, 0]), *latents.shape[3:])
+    cached = {"latents": latents, "text": text[:, :longest], "below": below}
     write_npz(path, **cached)
     return cached
 
@@ -111,7 +143,7 @@ def train_transformer(
     """Trains the pipeline's transformer on cached latents with the velocity loss; continues after an interruption.
 
     Pre-training and PSFT are this function on different clips. The result after a number of steps is kept, so a longer
-    run in the same folder continues the shorter one.
+    run in the same folder continues the shorter one, and a shorter one starts anew beside it.
 
     Args:
         cached: from `cache_latents`.
@@ -124,16 +156,19 @@ def train_transformer(
     Raises:
         InputError: fewer clips than a batch.
     """
-    latents, text = cached["latents"], cached["text"]
+    latents, text, below = (cached[name] for name in ("latents", "text", "below"))
     if len(latents) < settings.batch:
         problem = f"are {len(latents)}, fewer than one batch of {settings.batch}"
         raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
 
     def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
         chosen = draw(len(latents), settings, step)[process::processes]
-        return {"latents": torch.from_numpy(latents[chosen]), "text": pad_text(text[chosen], pipeline)}
+        x0 = torch.from_numpy(latents[chosen])
+        weight = place_weight(settings.place_weight, x0, torch.from_numpy(below[chosen]))
+        return {"latents": x0, "text": pad_text(text[chosen], pipeline), "weight": weight}
 
-    return fit(pipeline, lambda tuned: velocity_loss, batch, settings, folder, label, watch)
+    shift = family_of(pipeline).shift(pipeline.scheduler, torch.from_numpy(latents[:1]))
+    return fit(pipeline, lambda tuned: partial(velocity_loss, shift=shift), batch, settings, folder, label, watch)
 
 
 def draw(clips: int, settings: Training, step: int) -> np.ndarray:
@@ -168,7 +203,9 @@ def fit(
         options = {name: value for name, value in pipeline.config.items() if name not in pipeline.components}
         options = {name: value for name, value in options.items() if not name.startswith("_")}
         tuned = type(pipeline)(**(pipeline.components | {"transformer": transformer}), **options)
-        train(transformer, make_loss(tuned), batch, settings, folder, label, watch)
+        beyond = steps_done(Path(folder) / "checkpoint.safetensors") > settings.steps
+        where = Path(folder) / f"again_to_{settings.steps}" if beyond else folder  # fewer steps than were made before
+        train(transformer, make_loss(tuned), batch, settings, where, label, watch)
         if settings.lora_rank:
             transformer.fuse_lora()
             transformer.unload_lora()

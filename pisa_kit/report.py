@@ -9,10 +9,12 @@ import pandas as pd
 
 from pisa_kit.evaluate import published
 from pisa_kit.files import atomic_path
+from pisa_kit.verdicts import PASSES, asked
 
 OFFICIAL = {"l2": "L2", "chamfer_distance": "CD", "iou": "IoU"}
 ENOUGH = 0.8  # share of videos that must land before their fall times say anything
 REPRODUCED, NOT_REPRODUCED, NOT_TESTED = "reproduced", "not reproduced", "not tested"
+CANNOT_BE_ASKED = "cannot be asked here"
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,10 @@ class Finding:
         claim: in one sentence.
         paper: its number or statement.
         ours: ours, with interval and n.
-        status: "reproduced" (same sign, interval excludes no effect), "not reproduced", or "not tested" (it has not
-            run, could not be measured, or cannot be asked of this model).
+        status: "reproduced" (same sign, interval excludes no effect), "not reproduced", "cannot be asked here" (a
+            ceiling fails the test that would show it) or "not tested" (it has not run, or could not be measured).
         figure: name of the figure that shows it.
+        ceiling: what bounds it: the autoencoder alone, or what the first frame tells.
     """
 
     claim: str
@@ -33,6 +36,7 @@ class Finding:
     ours: str
     status: str
     figure: str = ""
+    ceiling: str = ""
 
 
 def table(results: dict[str, dict]) -> pd.DataFrame:
@@ -80,19 +84,25 @@ def _base_fails(results) -> list[Finding]:
     found = _row(results["02_psft"]["summary"], method="base", split="unseen", metric="l2")
     gravity = _row(results["02_psft"]["g_eff"], method="base", split="unseen")
     ours = f"the base fails by design. L2 {_interval(found)}, median g_eff {_or_none(gravity['median'], '.2f')}"
-    return [Finding(claim, paper, ours, NOT_TESTED, "01_base_film")]
+    return [Finding(claim, paper, ours, NOT_TESTED, "01_references")]
 
 
 def _psft_helps(results) -> list[Finding]:
     claim, paper = "PSFT on simulated drops teaches the fall.", "official L2 on unseen objects falls by 78 %"
     if "02_psft" not in results:
         return [Finding(claim, paper, "", NOT_TESTED)]
-    found = _row(results["02_psft"]["reductions"], split="unseen", metric="l2")
+    found = _row(results["02_psft"]["reductions"], method="PSFT", split="unseen", metric="l2")
     gravity = _row(results["02_psft"]["g_eff"], method="PSFT", split="unseen")
     seen = _row(results["02_psft"]["summary"], method="PSFT", split="unseen", metric="visibility")
     ours = f"by {_share(found)}; median g_eff {_or_none(gravity['median'], '.2f')}; "
     ours += f"object visible in {seen['mean']:.0%} of frames"
-    return [Finding(claim, paper, ours, _status(found["low"] > 0), "02_before_and_after")]
+    return [Finding(claim, paper, ours, _status(found["low"] > 0), "02_before_and_after", _guess(results))]
+
+
+def _guess(results) -> str:
+    """How far the first frame goes: by how much the best guess is below the base."""
+    rows = [row for row in results["02_psft"]["reductions"] if row["method"] == "best guess"]
+    return f"the best guess from the first frame: {_share(_row(rows, split='unseen', metric='l2'))}" if rows else ""
 
 
 def _few_clips_do(results) -> list[Finding]:
@@ -123,7 +133,7 @@ def _rewards_help(results) -> list[Finding]:
     }
     made = []
     for reward, (claim, metric, paper) in claims.items():
-        rows = [row for row in results.get("03_oro", {}).get("reductions", []) if row["method"] == f"+{reward}"]
+        rows = [row for row in results.get("03_oro", {}).get("reductions", []) if row["method"] == reward]
         if not rows:
             made.append(Finding(claim, paper, "", NOT_TESTED))
             continue
@@ -137,7 +147,7 @@ def _rewards_help(results) -> list[Finding]:
 def _no_reward_wins(results) -> list[Finding]:
     claim, paper = "No reward is best in everything.", "flow and depth win L2 and CD and lose IoU, seg wins IoU"
     rows = [row for row in results.get("03_oro", {}).get("summary", []) if row["split"] == "unseen"]
-    rows = [row for row in rows if row["method"] != "PSFT" and row["mean"] is not None]
+    rows = [row for row in rows if row["method"] in results["03_oro"]["rewards"] and row["mean"] is not None]
     if len({row["method"] for row in rows}) < 2:
         return [Finding(claim, paper, "", NOT_TESTED)]
     best, clear = {}, True
@@ -156,26 +166,48 @@ def _range_matters(results) -> list[Finding]:
     claim, paper = "Outside the training range of depth and height it gets worse.", "error rises outside"
     if "04_generalization" not in results:
         return [Finding(claim, paper, "", NOT_TESTED)]
-    found = _row(results["04_generalization"]["outside_over_inside"], method="PSFT", metric="relative")
-    if found["ratio"] is None:
+    ratios, text = results["04_generalization"]["outside_over_inside"], "{value:.2f} [{low:.2f}, {high:.2f}], n = {n}"
+    found = {method: _row(ratios, method=method) for method in ("PSFT", "codec", "best guess")}
+    if found["PSFT"]["value"] is None:
         return [Finding(claim, paper, "not measurable", NOT_TESTED, "04_map_relative")]
-    ours = "median relative error outside over inside {ratio:.2f} [{low:.2f}, {high:.2f}], n = {n}".format(**found)
-    return [Finding(claim, paper, ours, _status(found["low"] > 1), "04_map_relative")]
+    ours = "median relative error outside over inside " + text.format(**found["PSFT"])
+    bounds = [f"{name}: " + text.format(**row) for name, row in found.items() if name != "PSFT" and row["value"]]
+    worse = found["PSFT"]["low"] > 1
+    codec = found["codec"]["low"] is not None and found["codec"]["low"] > 1
+    status = CANNOT_BE_ASKED if worse and codec else _status(worse)
+    return [Finding(claim, paper, ours, status, "04_map_relative", "; ".join(bounds))]
 
 
 def _one_answer(results) -> list[Finding]:
     faithful, aligned = "Single trajectories are possible falls.", "Their distribution is not that of the worlds."
     if "05_distribution" not in results:
         return [Finding(claim, "qualitative", "", NOT_TESTED) for claim in (faithful, aligned)]
-    found = _row(results["05_distribution"]["verdicts"], method="PSFT")
-    first = f"the two distances a video shows disagree by {_or_none(found['|disagreement|'], '.0%')}"
-    second = f"Wasserstein-1 {_or_none(found['Wasserstein-1 [s]'], '.3f')} s, "
+    rows = {row["method"]: row for row in results["05_distribution"]["verdicts"]}
+    found, codec = rows["PSFT"], rows["codec"]
+    first = f"the two distances a video shows disagree by {_or_none(found['disagreement'], '.0%')}"
+    second = f"Wasserstein-1 {_or_none(found['wasserstein'], '.3f')} s, "
     second += f"spread {_or_none(found['spread'], '.2f')} of the right one; {found['landed']:.0%} of the videos land"
-    misaligned = _status(not found["aligned"]) if found["landed"] >= ENOUGH else NOT_TESTED
+    bounds = (
+        f"the truth through the autoencoder: {_or_none(codec['disagreement'], '.0%')} apart, {codec['possible']}",
+        f"the truth through the autoencoder: {_or_none(codec['wasserstein'], '.3f')} s, {codec['aligned']}",
+    )
+    enough = found["landed"] >= ENOUGH
     return [
-        Finding(faithful, "plausible one by one", first, _status(found["faithful"]), "05_in_space"),
-        Finding(aligned, "misaligned", second, misaligned, "05_fall_times_0"),
+        Finding(faithful, "plausible one by one", first, _asked(found["possible"], True), "05_in_space", bounds[0]),
+        Finding(
+            aligned,
+            "misaligned",
+            second,
+            _asked(found["aligned"], False) if enough else NOT_TESTED,
+            "05_fall_times_0",
+            bounds[1],
+        ),
     ]
+
+
+def _asked(verdict: str, paper: bool) -> str:
+    """The status of a finding whose test the paper's model passes (`paper`), from the verdict on ours."""
+    return _status((verdict == PASSES) == paper) if asked(verdict) else CANNOT_BE_ASKED
 
 
 def _status(holds: bool) -> str:
@@ -203,7 +235,7 @@ def _negated(row: dict) -> dict:
 
 
 def as_frame(found: list[Finding]) -> pd.DataFrame:
-    """Findings as a table: claim, paper, ours, status."""
+    """Findings as a table: claim, paper, ours, status, ceiling."""
     return pd.DataFrame(map(asdict, found)).drop(columns="figure")
 
 
@@ -225,9 +257,9 @@ def write_page(path, title: str, note: str, scores: pd.DataFrame, found: list[Fi
     parts = [f"<h1>{escape(title)}</h1><p>{escape(note)}</p>", scores.to_html(index=False, border=0)]
     for one in found:
         parts.append(f"<h2>{escape(one.claim)}</h2><p>Paper: {escape(one.paper)}.")
-        parts.append(
-            f"<br>Here: {escape(one.ours or 'its notebook has not run')}. <span class=status>{one.status}</span></p>"
-        )
+        bound = f"<br>Ceiling: {escape(one.ceiling)}." if one.ceiling else ""
+        ours = escape(one.ours or "its notebook has not run")
+        parts.append(f"<br>Here: {ours}. <span class=status>{escape(one.status)}</span>{bound}</p>")
         picture = Path(figures) / f"{one.figure}.png"
         if one.figure and picture.exists():
             coded = base64.b64encode(picture.read_bytes()).decode()

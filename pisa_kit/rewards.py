@@ -6,6 +6,7 @@ reaches the pixels. "Reward" is the usual word; what is returned is a loss, 0 at
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -55,13 +56,15 @@ def soft_masks(tracker: nn.Module, video: torch.Tensor, start: torch.Tensor) -> 
     return logits.sigmoid(), presence.sigmoid()
 
 
-def segmentation(tracker: nn.Module) -> RewardFunction:
+def segmentation(tracker: nn.Module, presence_weight: float = 1.0) -> RewardFunction:
     """1 - soft IoU of the dropped object's mask + 1 - its presence, mean over the frames that show it (PISA, "Seg").
 
-    Presence is ours: the mask of an object that SAM 2 has lost is a constant without gradient, its presence is not.
+    Presence is ours: the mask of an object that SAM 2 has lost is a constant without gradient, its presence is not. It
+    also asks for what `visibility` measures; the reward "iou" goes without it.
 
     Args:
         tracker: (video, mask of frame 0) to logits of masks and of presence, as `tiny_nets.MaskTracker`.
+        presence_weight: of the second term.
     """
 
     def reward(video: torch.Tensor, truth: Truth) -> Reward:
@@ -70,7 +73,7 @@ def segmentation(tracker: nn.Module) -> RewardFunction:
         shown = truth.masks[:, 1:].any(-1).any(-1)
         both = (a * b).sum((-2, -1))
         iou = both / (a.sum((-2, -1)) + b.sum((-2, -1)) - both).clamp(min=1e-6)
-        loss = ((2 - iou - presence) * shown).sum(1) / shown.sum(1).clamp(min=1)
+        loss = ((1 - iou + presence_weight * (1 - presence)) * shown).sum(1) / shown.sum(1).clamp(min=1)
         return Reward(loss, shown.any(1) & truth.masks[:, 0].any(-1).any(-1), (presence < 0.5).float().mean(1))
 
     return reward
@@ -189,6 +192,7 @@ class Once(nn.Module):
 
 MAKERS = {  # a reward and the net it looks through
     "seg": (segmentation, "tracker"),
+    "iou": (partial(segmentation, presence_weight=0.0), "tracker"),
     "flow": (flow, "flow"),
     "depth": (depth, "depth"),
     "centre": (centre, "tracker"),

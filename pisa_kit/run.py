@@ -1,9 +1,7 @@
 """Where a study's artefacts live: every clip, model and video is made once, named after what shaped it, and kept."""
 
-import hashlib
-import inspect
+import functools
 import itertools
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,23 +10,24 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from joblib import delayed
-from tqdm.auto import tqdm
 
-from pisa_kit import distribution, motion, oro, psft, references, rewards
+from pisa_kit import artefacts, motion, oro, references
 from pisa_kit.clips import Clip
-from pisa_kit.corpora import corpus, read_corpus, vary_captions
-from pisa_kit.dataset import Recipe, read_dataset, simulator_version, write_dataset
+from pisa_kit.corpora import corpus, read_corpus, reconstruct, vary_captions
+from pisa_kit.dataset import Recipe, read_dataset, write_dataset
 from pisa_kit.devices import device
 from pisa_kit.distribution import LEAST_OFFSET, Ambiguity, ambiguity_of, ambiguous_scene, at_distance, between
 from pisa_kit.embedded import BASE, load
-from pisa_kit.files import InputError, atomic_path, check_choice, read_json, write_json
+from pisa_kit.files import WEIGHTS, InputError, atomic_path, check_choice, read_json, write_json
 from pisa_kit.generalization import Cell, cells, release_two, scenes_in
-from pisa_kit.generators import Protocol, fingerprint, generate, revision
+from pisa_kit.generators import Protocol, fingerprint, generate
+from pisa_kit.guess import GuessNet, load_guess, train_guess
 from pisa_kit.judge import LOOKS, judge
 from pisa_kit.layouts import read_clip, write_clip
 from pisa_kit.parallel import WORKERS, results_of
 from pisa_kit.prepare import read_prepared
-from pisa_kit.presets import Preset, Tuning, get_preset
+from pisa_kit.presets import Preset, Ranges, Tuning, Video, get_preset
+from pisa_kit.progress import Bar
 from pisa_kit.psft import cache_latents, train_transformer
 from pisa_kit.rewards import load_rewards
 from pisa_kit.scenes import Scene, sample
@@ -69,21 +68,46 @@ class Run:
         return read_dataset(write_dataset(folder, recipe, _workers(count)))
 
     def reference(self, method: str, truths: list[Clip], seed: int) -> list[Clip]:
-        """Videos of one reference predictor (see `references.REFERENCES`) for each true clip, made once and kept.
+        """Videos of one reference predictor (module `references`) for each true clip, made once and kept.
 
         Like any generator's output they come as frames alone: masks have to be tracked (`masks.track_clips`).
+
+        Args:
+            method: in `references.SIMULATED` or `references.CEILINGS`.
         """
-        source = "".join([*(json.dumps(truth.info["scene"]) for truth in truths), inspect.getsource(references)])
-        key = _key(source, self.preset.video, self.preset.ranges, simulator_version())
+        check_choice(method, (*references.SIMULATED, *references.CEILINGS), "reference")
+        if method == "truth":
+            return [references.bare(truth.frames, truth, method) for truth in truths]
+        preset, shapes = self.preset, [fingerprint(truth) for truth in truths]
+        facts = [(truth.info["scene"], given) for truth, given in zip(truths, shapes, strict=True)]
+        if method in references.CEILINGS:
+            net = self.base().vae if method == "codec" else self.guess()
+            facts.append(artefacts.weights(net))
+        key = artefacts.key("references", facts, preset.video, preset.ranges)
         folder = self.folder / "videos" / method.replace(" ", "_") / f"seed{seed}_{key}"
         paths = [folder / f"{truth.name}.npz" for truth in truths]
-        return _made(paths, _film_reference, [(method, truth, seed, self.preset) for truth in truths], method)
+        if method not in references.CEILINGS:
+            return _made(paths, _film_reference, [(method, truth, seed, preset) for truth in truths], method)
+        missing = [(truth, path) for truth, path in zip(truths, paths, strict=True) if not path.exists()]
+        for truth, path in Bar(missing, desc=method, unit="clip", disable=not missing):
+            frames = reconstruct(net, truth.frames[None])[0] if method == "codec" else references.best_guess(net, truth)
+            write_clip(references.bare(frames, truth, method), path)
+        return [read_clip(path) for path in paths]
+
+    def guess(self) -> GuessNet:
+        """The net behind *best guess*: the one that ships if the preset's drops are those it learned from."""
+        preset = self.preset
+        if (preset.video, preset.ranges) == (Video(), Ranges()):
+            return load_guess()
+        seed, drops = preset.seeds[0], self._drops_folder(preset.seeds[0], "psft").name
+        folder = self.folder / "models" / f"guess_seed{seed}_{artefacts.key('guess', preset.guess, drops)}"
+        frames, masks, _ = self.drops(seed)
+        return train_guess(frames, masks, folder, preset.guess)
 
     def generic(self) -> list[Clip]:
         """Held-out clips of generic motion (`motion.sample_motion`), simulated once and kept."""
-        preset, ranges = self.preset, self.preset.ranges
-        key = _key(preset.video, ranges, simulator_version(), inspect.getsource(motion))
-        folder = self.folder / "data" / f"generic_{key}"
+        preset = self.preset
+        folder = self.folder / "data" / f"generic_{artefacts.key('clips', preset.video, preset.ranges)}"
         seeds = [preset.test_seed + 2_000_000 + index for index in range(preset.generic_clips)]
         return _made(
             [folder / f"{seed}.npz" for seed in seeds], _film_motion, [(seed, preset) for seed in seeds], "generic"
@@ -95,7 +119,7 @@ class Run:
         Args:
             name: of the folder.
         """
-        key = _key([scene.to_dict() for scene in scenes], self.preset.video, simulator_version())
+        key = artefacts.key("clips", [scene.to_dict() for scene in scenes], self.preset.video)
         folder = self.folder / "data" / f"{name}_{key}"
         paths = [folder / f"{number:05d}.npz" for number in range(len(scenes))]
         return _made(paths, _film_scene, [(scene, self.preset) for scene in scenes], f"simulating {name}")
@@ -117,28 +141,44 @@ class Run:
         scenes = [release_two(seed, self.preset.ranges, same_height) for seed in seeds]
         return self.simulated("equal_pairs" if same_height else "pairs", scenes)
 
-    def worlds(self, picture: int) -> tuple[list[Clip], Ambiguity]:
-        """Worlds behind one ambiguous picture, as clips that all begin with the same frame, and their ambiguity.
+    def picture(self, number: int) -> tuple[list[Clip], Ambiguity]:
+        """An ambiguous picture, as one clip per video that is to be made from it, and the worlds behind it.
 
-        They stand at equal steps of the prior's probability, in any order: independent draws of so few can be far off.
         The object is a sphere: the centre of any other may fall on after its first contact, while it tips over.
 
         Args:
-            picture: number of the picture, from 0.
+            number: of the picture, from 0.
         """
+        scene, preset = self._ambiguous_scene(number), self.preset
+        clip = self.simulated(f"picture_{number}", [scene])[0]
+        clips = [replace(clip, name=f"{index:05d}") for index in range(preset.worlds)]
+        return clips, ambiguity_of(scene, preset.video.size, between(*preset.prior))
+
+    def worlds(self, number: int, sample: int, count: int) -> list[Clip]:
+        """Worlds behind a picture, drawn independently from the prior; their first frame is the picture itself.
+
+        Args:
+            number: of the picture.
+            sample: which draw; what is compared with each other must come from different ones.
+            count: worlds.
+        """
+        scene, prior = self._ambiguous_scene(number), between(*self.preset.prior)
+        distances = prior.rvs(count, random_state=np.random.default_rng([number, sample]))
+        clips = self.simulated(
+            f"worlds_{number}_{sample}", [at_distance(scene, float(distance)) for distance in distances]
+        )
+        given = self.picture(number)[0][0].frames[0]
+        for clip in clips:
+            clip.frames[0] = given
+        return clips
+
+    def _ambiguous_scene(self, number: int) -> Scene:
         preset, prior = self.preset, between(*self.preset.prior)
         scenes = (
-            ambiguous_scene(preset.test_seed + PICTURES + number, preset.ranges, prior, least=LEAST_OFFSET)
-            for number in itertools.count()
+            ambiguous_scene(preset.test_seed + PICTURES + index, preset.ranges, prior, least=LEAST_OFFSET)
+            for index in itertools.count()
         )
-        spheres = (scene for scene in scenes if scene.dropped.shape == "sphere")
-        scene = next(itertools.islice(spheres, picture, None))
-        shares = np.random.default_rng(picture).permutation((np.arange(preset.worlds) + 0.5) / preset.worlds)
-        distances = prior.ppf(shares)
-        clips = self.simulated(f"worlds_{picture}", [at_distance(scene, float(distance)) for distance in distances])
-        for clip in clips:
-            clip.frames[0] = clips[0].frames[0]
-        return clips, ambiguity_of(scene, preset.video.size, prior)
+        return next(itertools.islice((one for one in scenes if one.dropped.shape == "sphere"), number, None))
 
     def base(self) -> DiffusionPipeline:
         """The image-to-video model before post-training: the embedded one unless the preset names another."""
@@ -170,23 +210,22 @@ class Run:
         preset, first = self.preset, TRAINING_SEEDS * seed + STAGES[stage]
         count = {"psft": preset.psft_clips, "ambiguous": preset.ambiguous_clips, "oro": preset.oro_clips}[stage]
         prior = preset.prior if stage == "ambiguous" else None
-        source = inspect.getsource(distribution) if prior else ""
-        key = _key(preset.ranges, preset.video, prior, simulator_version(), source)
+        key = artefacts.key("drops" if prior else "clips", preset.ranges, preset.video, prior)
         folder = self.folder / "data" / f"drops_{stage}_{count}_seed{seed}_{key}"
         return corpus(folder, count, 1.0, 0.0, first, preset.ranges, WORKERS, prior=prior, video=preset.video)
 
     def _cached_path(self, seed: int, stage: str, base: DiffusionPipeline) -> Path:
         folder = self._drops_folder(seed, stage)
-        key = _key(revision(base.vae), revision(base.text_encoder), inspect.getsource(vary_captions))
+        key = artefacts.key("latents", artefacts.weights(base.vae), artefacts.weights(base.text_encoder))
         return folder.with_name(f"{folder.name}_latents_{key}.npz")
 
     def _cached_drops(self, seed: int, stage: str, base: DiffusionPipeline) -> dict:
         """Latents and text of a stage's training drops, encoded once and kept (`psft.cache_latents`)."""
         path = self._cached_path(seed, stage, base)
         if path.exists():
-            return cache_latents(base, None, None, path)
-        frames, _, captions = self.drops(seed, stage)
-        return cache_latents(base, frames, vary_captions(captions, seed), path)
+            return cache_latents(base, None, None, None, path)
+        frames, masks, captions = self.drops(seed, stage)
+        return cache_latents(base, frames, masks, vary_captions(captions, seed), path)
 
     def prepare(self, method: str, seed: int):
         """Makes everything but models that `model` needs: clips, their latents, validation clips."""
@@ -210,7 +249,9 @@ class Run:
         tuned = self.psft(self.preset.psft_clips, self.preset.psft.steps, seed)
         return tuned if method == "PSFT" else self.oro(tuned, method, seed)[0]
 
-    def psft(self, clips: int, steps: int, seed: int, watch=None, stage: str = "psft") -> DiffusionPipeline:
+    def psft(
+        self, clips: int, steps: int, seed: int, watch=None, stage: str = "psft", place_weight: str | None = None
+    ) -> DiffusionPipeline:
         """The base after `steps` steps of PSFT on the first `clips` drops, trained once and kept.
 
         With all clips the model is kept at each of the preset's `step_counts` on the way.
@@ -218,20 +259,22 @@ class Run:
         Args:
             watch: see `training.train`.
             stage: "psft", or "ambiguous" for drops of which one picture shows many worlds.
+            place_weight: in `psft.PLACE_WEIGHTS`; None: the preset's.
         """
-        folder, base = self.psft_folder(clips, seed, stage), self.base()
+        place_weight = place_weight or self.preset.psft.place_weight
+        folder, base = self.psft_folder(clips, seed, stage, place_weight), self.base()
         cached = {name: array[:clips] for name, array in self._cached_drops(seed, stage, base).items()}
         whole = clips == self.preset.psft_clips and stage == "psft"
         for stop in sorted({steps, *(count for count in self.preset.step_counts if whole and count < steps)}):
-            settings = replace(self.preset.psft, steps=stop, seed=seed)
+            settings = replace(self.preset.psft, steps=stop, seed=seed, place_weight=place_weight)
             tuned = train_transformer(base, cached, settings, folder, f"{stage} on {clips} clips", watch)
         return tuned
 
-    def psft_folder(self, clips: int, seed: int, stage: str = "psft") -> Path:
+    def psft_folder(self, clips: int, seed: int, stage: str = "psft", place_weight: str | None = None) -> Path:
         """Where `psft` keeps a run's log, checkpoint and pipelines."""
         base, settings = self.base(), replace(self.preset.psft, steps=1, seed=seed)
-        cached = self._cached_path(seed, stage, base).name
-        key = _key(settings, revision(base.transformer), cached, inspect.getsource(psft))
+        settings = replace(settings, place_weight=place_weight or settings.place_weight)
+        key = artefacts.key("psft", settings, artefacts.model(base), self._cached_path(seed, stage, base).name)
         return self.folder / "models" / f"{stage}_{clips}_clips_seed{seed}_{key}"
 
     def oro(
@@ -263,18 +306,17 @@ class Run:
         """Where `oro` keeps a run's log, checkpoint, pipelines and looks."""
         settings = settings or self.preset.tuning(name)
         settings = replace(settings, training=replace(settings.training, seed=seed, steps=1))
-        cached = self._cached_path(seed, "oro", tuned).name
-        code = [inspect.getsource(module) for module in (oro, rewards)]
-        key = _key(replace(settings, looks=()), self.preset.perception, revision(tuned.transformer), cached, code)
+        cached, nets = self._cached_path(seed, "oro", tuned).name, self.preset.perception
+        nets = _shipped_nets() if nets == "tiny" else nets
+        key = artefacts.key("oro", replace(settings, looks=()), nets, artefacts.model(tuned), cached)
         return self.folder / "models" / f"oro_{name}_seed{seed}_{key}"
 
     def film(self, pipeline: DiffusionPipeline, truths: list[Clip], seed: int) -> list[Clip]:
         """A video by the pipeline for each true clip, from its first frame and caption; made once for all notebooks."""
-        weights = f"{revision(pipeline.transformer)}{revision(pipeline.vae)}"
-        name = self.preset.base or "embedded"
-        protocol = Protocol(name, weights, self.preset.sampling_steps, **asdict(self.preset.video))
-        key = _key(asdict(protocol), [fingerprint(truth) for truth in truths])
-        folder = self.folder / "videos" / weights / f"seed{seed}_{key}"
+        model, name = artefacts.model(pipeline), self.preset.base or "embedded"
+        protocol = Protocol(name, model, self.preset.sampling_steps, **asdict(self.preset.video))
+        key = artefacts.key("videos", asdict(protocol), [fingerprint(truth) for truth in truths])
+        folder = self.folder / "videos" / model / f"seed{seed}_{key}"
         return generate(pipeline, protocol, truths, seed, folder)
 
     def save_figure(self, figure, name: str):
@@ -303,7 +345,7 @@ def _made(paths: list[Path], film: Callable, jobs: list[tuple], label: str) -> l
     """The clips at `paths`; `film(*job, path)` makes those that are missing, in several processes."""
     missing = [(*job, path) for job, path in zip(jobs, paths, strict=True) if not path.exists()]
     made = results_of((delayed(film)(*job) for job in missing), _workers(len(missing)))
-    list(tqdm(made, total=len(missing), desc=label, unit="clip", disable=not missing))
+    list(Bar(made, total=len(missing), desc=label, unit="clip", disable=not missing))
     return [read_clip(path) for path in paths]
 
 
@@ -322,16 +364,14 @@ def _film_scene(scene: Scene, preset: Preset, path: Path):
     write_clip(simulate(scene, **asdict(preset.video), name=path.stem), path)
 
 
-def _key(*parts) -> str:
-    """A short name for everything that shapes an artefact."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
+@functools.cache
+def _shipped_nets() -> str:
+    """A name for the weights of the perception nets, and of the judge that stops reward tuning."""
+    return "".join(artefacts.files(WEIGHTS / name) for name in ("reward", "judge", "flow", "depth"))
 
 
 def _film_reference(method: str, truth: Clip, seed: int, preset: Preset, path: Path):
-    scene = Scene.from_dict(truth.info["scene"], truth.name)
-    clip = references.REFERENCES[method](scene, seed, preset.ranges, **asdict(preset.video))
-    frames_only = Clip(clip.frames, clip.fps, caption=clip.caption, name=truth.name, info={"method": method})
-    write_clip(frames_only, path)
+    write_clip(references.film(method, truth, seed, preset.ranges), path)
 
 
 def open_run(preset: str, runs="runs", model: str | None = None, bench: str | None = None) -> Run:

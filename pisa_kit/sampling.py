@@ -24,13 +24,14 @@ def sample_latents(
     checkpoint: bool = False,
     model: torch.nn.Module | None = None,
 ) -> torch.Tensor:
-    """Euler steps of the probability flow from noise (sigma 1) to latents (sigma 0).
+    """From noise (sigma 1) to latents (sigma 0) with the pipeline's own solver: Euler for the embedded model and LTX,
+    UniPC for Wan 2.2.
 
     With `gradient_steps` = 0 this is what the stock pipeline computes without guidance.
 
     Args:
         noise: (B, C, t, h, w).
-        steps: number of Euler steps.
+        steps: of the solver.
         gradient_steps: how many of the last steps carry gradients.
         checkpoint: compute the transformer's activations again in the backward pass instead of keeping them.
         model: the transformer in a wrapper, for distributed training; the pipeline's own if None.

@@ -10,8 +10,9 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
+from pisa_kit import artefacts, progress
 from pisa_kit.embedded import load
-from pisa_kit.files import InputError, atomic_path, read_json, write_json
+from pisa_kit.files import WEIGHTS, InputError, atomic_path, read_json, write_json
 from pisa_kit.presets import PRESETS
 from pisa_kit.rewards import load_rewards
 from pisa_kit.run import Run, open_run
@@ -74,20 +75,24 @@ def run_study(
             say(f"{where}: done before")
             continue
         say(f"{where}: running ...")
-        seconds = _execute(path, run, {"MODEL": model, "BENCH": bench})
+        with progress.shown(lambda line: say(f"{where}: {line}")):  # noqa: B023
+            seconds = _execute(path, run, {"MODEL": model, "BENCH": bench})
         _record(run, path.stem, key, seconds)
         say(f"{where}: {seconds:.0f} s")
     return run.folder / "results.json"
 
 
 def _fingerprint(path: Path, run: Run) -> str:
-    """Changes with the notebook's code, the preset's numbers and the package's code; the report's with all results."""
+    """Changes with the code of notebook and package (not with comments), the preset, weights and clips that are used;
+    the report's with all results."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    package = [source.read_text(encoding="utf-8") for source in sorted(Path(__file__).parent.glob("*.py"))]
+    sources = [source.read_text(encoding="utf-8") for source in sorted(artefacts.PACKAGE.rglob("*.py"))]
+    sources += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    used = [WEIGHTS, *(folder for folder in (run.preset.base, run.preset.bench) if folder)]
     read = sorted((run.folder / "results").glob("*.json")) if path.stem == REPORT else []
     results = [result.read_text(encoding="utf-8") for result in read if result.stem != REPORT]
-    return hashlib.sha256(json.dumps([code, asdict(run.preset), package, results]).encode()).hexdigest()[:16]
+    facts = [list(map(artefacts.syntax, sources)), list(map(artefacts.files, used)), asdict(run.preset), results]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def _finished(run: Run, notebook: str) -> str | None:

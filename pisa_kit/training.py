@@ -19,12 +19,12 @@ from accelerate.utils import send_to_device
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from tqdm.auto import tqdm
 
 from pisa_kit.devices import no_gpu, processes
 from pisa_kit.files import InputError, atomic_path, check_choice, first_line, write_json
 from pisa_kit.optimizers import Optimizer
 from pisa_kit.presets import Training
+from pisa_kit.progress import Bar
 from pisa_kit.sharding import shard, sharded, split_like, whole
 
 LOG_WITH = "PISA_LOG_WITH"  # not a setting: what is recorded where does not change a run
@@ -81,7 +81,7 @@ def train(
         _forget_after(folder / "log.jsonl", start)
     accelerator.init_trackers("pisa_kit", init_kwargs={"tensorboard": {"purge_step": start + 1}})
     # 3. the loop
-    bar = tqdm(
+    bar = Bar(
         range(start, settings.steps),
         initial=start,
         total=settings.steps,
@@ -204,6 +204,17 @@ def save_checkpoint(path, step: int, model: nn.Module, optimizer: Optimizer, ave
         except (OSError, SafetensorError) as error:
             remedy = "Free some space; the earlier checkpoint is intact."
             raise InputError(path, "checkpoint", f"cannot be written ({error})", remedy) from error
+
+
+def steps_done(path) -> int:
+    """How many steps a checkpoint holds; 0 without one."""
+    if not Path(path).exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(file.metadata()["step"])
+    except (OSError, SafetensorError) as error:
+        raise InputError(path, "checkpoint", f"is damaged ({error})", "Delete it to start anew.") from error
 
 
 def load_checkpoint(path, model: nn.Module, optimizer: Optimizer, average: EMAModel, settings: Training) -> int:

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pisa_kit.plotting import COLOURS, LABELS, colour
+from pisa_kit.plotting import COLOURS, LABELS, colour, panels
 
 
 def loss_curve(log: list[dict], term: str = "loss", title: str = "") -> Figure:
@@ -31,7 +31,7 @@ def reward_and_metrics(
         logs: run to the lines of its training log.
         looks: run to its looks at validation clips: "step" and metrics.
     """
-    figure, axes = plt.subplots(1, 1 + len(metrics), figsize=(2.5 * (1 + len(metrics)), 2.9))
+    figure, axes = panels(1 + len(metrics))
     for label, log in logs.items():
         steps, values = (np.array([line[key] for line in log], float) for key in ("step", "loss"))
         values = pd.Series(values / values[:5].mean()).rolling(9, min_periods=1, center=True).mean()
@@ -50,7 +50,7 @@ def ablation(summary: pd.DataFrame, by: str, metrics: list[str], levels: dict[st
     """How metrics change with a number that was varied, one panel per metric, logarithmic.
 
     Args:
-        summary: columns `by`, metric, mean, low, high, n (as from `evaluate.summarise`).
+        summary: columns `by`, metric, mean, low, high, n (as from `statistics.summarise`).
         by: what was varied; the label of the horizontal axis.
         metrics: the panels.
         levels: {method: {metric: value}}, drawn as horizontal lines for comparison.
@@ -66,5 +66,5 @@ def ablation(summary: pd.DataFrame, by: str, metrics: list[str], levels: dict[st
         axis.set_xticks(rows[by], [f"{value:g}" for value in rows[by]])
         axis.set(xlabel=by, title=LABELS.get(metric, metric))
     axes[0, 0].legend(frameon=False, fontsize="small")
-    figure.supxlabel(f"n = {summary['n'].max()} clips per point, bars: 95 % bootstrap interval", fontsize=8)
+    figure.supxlabel(f"n = {summary['n'].max()} clips per point; bars: 95 % interval over clips and seeds", fontsize=8)
     return figure

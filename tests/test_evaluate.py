@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pisa_kit.clips import Clip
-from pisa_kit.evaluate import METRICS, Report, bootstrap_mean, evaluate, reduction, score_file, score_pair, summarise
+from pisa_kit.evaluate import METRICS, Report, evaluate, score_file, score_pair
 from pisa_kit.files import InputError
 
 SIZE = 32
@@ -248,50 +248,9 @@ def test_nothing_scored_is_said_and_not_averaged(folder):
     report = score(folder, "{", line(gt_fps=0))
     assert report.lines()[:2] == ["scored 0 of 2", "  nothing could be scored, so there are no means"]
     assert len(report.lines()) == 4
-    with pytest.raises(InputError, match="nothing was scored"):
-        summarise(report.table)
-
-
-# --- means -------------------------------------------------------------------------------------------------------
-
-
-def test_the_interval_is_the_normal_one_for_many_values():
-    values = np.random.default_rng(1).normal(3, 2, 400)
-    result = bootstrap_mean(values)
-    half = 1.96 * values.std() / 20
-    assert result["mean"] == pytest.approx(values.mean()) and result["n"] == 400
-    assert (result["high"] - result["low"]) / 2 == pytest.approx(half, rel=0.1)
-    assert bootstrap_mean(values) == result != bootstrap_mean(values, seed=1)
-
-
-def test_missing_values_are_counted_out():
-    assert bootstrap_mean(np.array([1.0, np.nan])) == {"mean": 1, "low": 1, "high": 1, "n": 1}
-    result = bootstrap_mean(np.array([np.nan]))
-    assert result["n"] == 0 and np.isnan(result["mean"])
-
-
-def test_summaries_by_group_are_those_of_the_groups():
-    table = pd.DataFrame({"split": ["seen", "unseen", "seen"], "model": "psft", "iou": [0.2, 0.5, 0.4]})
-    summary = summarise(table, ["iou"], by=["split", "model"])
-    assert summary.columns.tolist() == ["split", "model", "metric", "mean", "low", "high", "n"]
-    assert summary["mean"].tolist() == pytest.approx([0.3, 0.5]) and summary["n"].tolist() == [2, 1]
-    alone = summarise(table[table["split"] == "seen"], ["iou"])
-    assert alone.iloc[0].to_dict() == summary.iloc[0][["metric", "mean", "low", "high", "n"]].to_dict()
-    assert summarise(table, ["iou"], by="split")["split"].tolist() == ["seen", "unseen"]
 
 
 def test_lines_show_a_mean_per_metric():
     lines = Report.from_rows([score_pair("a", falling(3)[:, 0], 16, falling(1)[:, 0], 16)]).lines()
     assert len(lines) == 1 + len(METRICS)
     assert lines[1] == f"  {'l2':<24}0.0442 [0.0442, 0.0442]  n = 1"
-
-
-def test_reduction_is_a_ratio_of_means_with_a_paired_interval():
-    rng = np.random.default_rng(0)
-    before = rng.uniform(0.1, 0.3, 200)
-    exact = reduction(before, 0.25 * before)
-    assert exact == pytest.approx({"mean": 0.75, "low": 0.75, "high": 0.75, "n": 200})
-    noisy = reduction(before, rng.uniform(0, 0.1, 200))
-    assert noisy["low"] < noisy["mean"] < noisy["high"] and 0.02 < noisy["high"] - noisy["low"] < 0.2
-    before[:50] = np.nan
-    assert reduction(before, before)["n"] == 150

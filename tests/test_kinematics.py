@@ -114,3 +114,56 @@ def test_a_clip_without_geometry_is_described_by_its_own_fall():
     assert np.isnan(found["g_eff"]) and found["fall_time_error"] == 0
     assert found["fall_time"] == pytest.approx(clip.contacts[0], abs=0.03)
     assert found["bounce"] == pytest.approx(kinematics.describe(clip.dropped, clip.fps, clip)["bounce"], abs=0.1)
+
+
+def noisy(paths: np.ndarray, rng) -> np.ndarray:
+    """Tracks (N, 17) px with 0.2 px of noise."""
+    return 20 + paths + 0.2 * rng.standard_normal(paths.shape)
+
+
+def synthetic(kind: str, rng, count: int = 1000) -> np.ndarray:
+    """Tracks without a landing, as a 64-pixel film at 16 fps shows them from 2 to 3.5 m away."""
+    t, pixels = np.arange(17) / FPS, 61.5 / rng.uniform(2, 3.5, (count, 1))
+    if kind == "hover":
+        return noisy(np.zeros((count, 17)), rng)
+    if kind == "slow fall":
+        return noisy(pixels * 0.9 * t**2 / 2, rng)
+    start, length, way = (
+        rng.uniform(0, 0.3, (count, 1)),
+        rng.uniform(0.25, 0.7, (count, 1)),
+        rng.uniform(-1.2, 1.0, (count, 1)),
+    )
+    done = np.clip((t - start) / length, 0, 1)
+    return noisy(-pixels * way * (3 - 2 * done) * done**2, rng)
+
+
+@pytest.mark.parametrize("kind", ["hover", "slow fall", "dart"])
+def test_no_landing_without_one(kind):
+    tracks = synthetic(kind, np.random.default_rng(0))
+    assert np.mean([kinematics.contact_time(y) is not None for y in tracks]) <= 0.01
+
+
+def test_landings_are_found_without_geometry():
+    rng, missed, late = np.random.default_rng(1), 0, []
+    for _ in range(300):
+        distance, height = rng.uniform(2, 3.5), rng.uniform(0.5, 1.25)
+        y, contact = falling(61.5 * 9.81 / distance, 61.5 * height / distance, restitution=rng.uniform(0.05, 0.55))
+        found = kinematics.fall_time(y + 0.2 * rng.standard_normal(17), FPS)
+        missed += np.isnan(found)
+        late.append(abs(found - contact))
+    assert missed <= 0.02 * 300
+    assert np.nanmedian(late) < 0.004 and np.nanpercentile(late, 95) < 0.02
+
+
+def test_a_landing_is_never_a_whole_frame_by_default():
+    """What cannot be measured between frames is NaN, not the frame's time."""
+    y = np.r_[np.linspace(0, 20, 8), np.full(9, 20.0)]  # no free fall
+    assert np.isnan(kinematics.fall_time(y, FPS))
+
+
+@pytest.mark.parametrize("drop", [None, 20.0])
+def test_an_object_lost_in_frame_0_is_measured_from_the_frames_that_show_it(drop):
+    y, contact = falling(150.0, drop=20.0)
+    y[0] = np.nan
+    assert kinematics.fall_time(y, FPS, drop) == pytest.approx(contact, abs=0.02)
+    assert np.isfinite(kinematics.bounce(y, FPS, drop))

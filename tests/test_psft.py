@@ -10,7 +10,7 @@ from diffusers import WanImageToVideoPipeline
 from pisa_kit import psft
 from pisa_kit.autoencoder import CHANNELS
 from pisa_kit.conditioning import encode, to_video
-from pisa_kit.embedded import assemble
+from pisa_kit.embedded import SHIFT, assemble
 from pisa_kit.files import InputError
 from pisa_kit.presets import Training
 from pisa_kit.scenes import sample
@@ -28,8 +28,9 @@ def clips():
 @pytest.fixture(scope="module")
 def cached(clips, tmp_path_factory):
     path = tmp_path_factory.mktemp("latents") / "clips.npz"
-    frames, captions = np.stack([clip.frames for clip in clips]), [clip.caption for clip in clips]
-    return psft.cache_latents(assemble(), frames, captions, path, batch=3), path
+    frames, masks = (np.stack([getattr(clip, name) for clip in clips]) for name in ("frames", "dropped"))
+    captions = [clip.caption for clip in clips]
+    return psft.cache_latents(assemble(), frames, masks, captions, path, batch=3), path
 
 
 def test_latents_are_those_of_the_autoencoder_and_are_used_again(clips, cached):
@@ -38,7 +39,7 @@ def test_latents_are_those_of_the_autoencoder_and_are_used_again(clips, cached):
     with torch.no_grad():
         direct = encode(assemble().vae, to_video(np.stack([clip.frames for clip in clips])))
     np.testing.assert_allclose(latents["latents"], direct, atol=1e-5)
-    again = psft.cache_latents(None, None, None, path)
+    again = psft.cache_latents(None, None, None, None, path)
     np.testing.assert_array_equal(again["latents"], latents["latents"])
 
 
@@ -46,11 +47,11 @@ def test_killed_training_continues_to_the_same_weights_in_stock_format(cached, t
     whole = psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "whole")
     psft_loss, calls = psft.velocity_loss, []
 
-    def dying(model, batch, generator):
+    def dying(model, batch, generator, shift):
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return psft_loss(model, batch, generator)
+        return psft_loss(model, batch, generator, shift)
 
     monkeypatch.setattr(psft, "velocity_loss", dying)
     with pytest.raises(KeyboardInterrupt):
@@ -66,9 +67,10 @@ def test_killed_training_continues_to_the_same_weights_in_stock_format(cached, t
 
 @torch.no_grad()
 def mean_loss(pipeline, cached: dict) -> float:
-    batch = {name: torch.from_numpy(value) for name, value in cached.items()}
+    batch = {name: torch.from_numpy(cached[name]) for name in ("latents", "text")}
+    batch["weight"] = torch.ones(len(batch["latents"]), 1, 1, 8, 8)
     draws = [torch.Generator().manual_seed(seed) for seed in range(4)]
-    return float(np.mean([psft.velocity_loss(pipeline.transformer, batch, draw)["loss"] for draw in draws]))
+    return float(np.mean([psft.velocity_loss(pipeline.transformer, batch, draw, SHIFT)["loss"] for draw in draws]))
 
 
 def test_training_lowers_the_loss_on_its_clips(cached, tmp_path):
@@ -91,3 +93,39 @@ def test_lora_trains_attention_alone_and_is_saved_as_plain_weights(cached, tmp_p
     assert changed and all(".attn" in name and name.endswith("weight") for name in changed)
     difference = tuned["blocks.0.attn1.to_q.weight"] - before["blocks.0.attn1.to_q.weight"]
     assert torch.linalg.matrix_rank(difference, rtol=1e-3) <= 2
+
+
+def test_a_smaller_number_of_steps_that_is_asked_for_later_is_made(cached, tmp_path):
+    psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "run")
+    late = psft.train_transformer(assemble(), cached[0], replace(SETTINGS, steps=4, decay=0), tmp_path / "run")
+    alone = psft.train_transformer(assemble(), cached[0], replace(SETTINGS, steps=4, decay=0), tmp_path / "alone")
+    for name, value in alone.transformer.state_dict().items():
+        assert torch.equal(value, late.transformer.state_dict()[name]), name
+    assert psft.steps_done(tmp_path / "run" / "checkpoint.safetensors") == SETTINGS.steps, "the longer run stays"
+
+
+def test_places_below_an_object_are_known_from_its_first_mask():
+    mask = np.zeros((1, 64, 64), bool)
+    mask[0, 16:24, 24:32] = True
+    below = psft.places_below(mask, 8, 8)[0]
+    assert not below[:2].any() and below[2:, 2:5].all() and below.sum() == 18
+    assert not psft.places_below(np.zeros((1, 64, 64), bool), 8, 8).any()
+
+
+def test_place_weights_are_what_they_say():
+    x0 = torch.zeros(1, 4, 3, 8, 8)
+    x0[:, :, 2, 1, 1] = 9
+    below = torch.zeros(1, 8, 8, dtype=torch.bool)
+    below[0, 5, 5] = True
+    weights = {kind: psft.place_weight(kind, x0, below) for kind in psft.PLACE_WEIGHTS}
+    assert all(weight.shape == (1, 1, 1, 8, 8) for weight in weights.values())
+    assert (weights["even"] == 1).all()
+    assert weights["moving"][..., 1, 1] == psft.PLACE_WEIGHT and weights["moving"].sum() == 63 + psft.PLACE_WEIGHT
+    assert weights["below"][..., 5, 5] == psft.PLACE_WEIGHT and weights["below"].sum() == 63 + psft.PLACE_WEIGHT
+
+
+@pytest.mark.parametrize("shift", [1.0, 4.0])
+def test_noise_levels_are_shifted_as_the_models_own_sampler_shifts_them(shift):
+    sigma = psft.draw_sigma(20_000, shift, torch.Generator().manual_seed(0))
+    unshifted = sigma / (shift + (1 - shift) * sigma)
+    assert float(unshifted.median()) == pytest.approx(0.5, abs=0.01)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pisa_kit import report
-from pisa_kit.report import NOT_REPRODUCED, NOT_TESTED, REPRODUCED
+from pisa_kit.report import CANNOT_BE_ASKED, NOT_REPRODUCED, NOT_TESTED, REPRODUCED
 
 
 def row(method, split, metric, mean):
@@ -22,7 +22,7 @@ def row(method, split, metric, mean):
 
 def change(method, metric, mean, split="unseen"):
     found = {"split": split, "metric": metric, "mean": mean, "low": mean - 0.05, "high": mean + 0.05, "n": 9}
-    return found | {"method": method} if method else found
+    return found | {"method": method}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def results():
     ]
     psft = {
         "summary": scores,
-        "reductions": [change(None, "l2", 0.5)],
+        "reductions": [change("PSFT", "l2", 0.5), change("best guess", "l2", 0.7)],
         "g_eff": [
             {"method": "base", "split": "unseen", "median": 1.0},
             {"method": "PSFT", "split": "unseen", "median": 9.0},
@@ -46,9 +46,13 @@ def results():
         ],
     }
     tuned = [
-        row("+seg", split, metric, 0.1) for split in ("seen", "unseen") for metric in ("l2", "chamfer_distance", "iou")
+        row("seg", split, metric, 0.1) for split in ("seen", "unseen") for metric in ("l2", "chamfer_distance", "iou")
     ]
-    oro = {"summary": tuned, "reductions": [change("+seg", "iou", -0.12), change("+flow", "l2", 0.02)]}
+    oro = {
+        "summary": tuned,
+        "rewards": {"seg": {}, "flow": {}},
+        "reductions": [change("seg", "iou", -0.12), change("flow", "l2", 0.02)],
+    }
     return {"02_psft": psft, "03_oro": oro}
 
 
@@ -59,7 +63,7 @@ def test_status_follows_the_interval(results):
     assert status["segmentation"] == REPRODUCED, "IoU rises, the whole interval is on one side"
     assert status["flow"] == NOT_REPRODUCED, "the interval includes no change"
     assert status["depth"] == NOT_TESTED and status["the"] == NOT_TESTED
-    results["02_psft"]["reductions"] = [change(None, "l2", 0.03)]
+    results["02_psft"]["reductions"] = [change("PSFT", "l2", 0.03)]
     assert report.findings(results)[1].status == NOT_REPRODUCED
 
 
@@ -77,7 +81,7 @@ def test_the_base_cannot_be_tested_for_what_it_was_made_to_do(results):
 @pytest.mark.parametrize(("iou", "status"), [(0.3, REPRODUCED), (0.01, NOT_REPRODUCED), (0.105, NOT_TESTED)])
 def test_no_reward_wins_only_if_the_differences_are_clear(results, iou, status):
     results["03_oro"]["summary"] += [
-        row("+flow", "unseen", metric, value)
+        row("flow", "unseen", metric, value)
         for metric, value in {"l2": 0.2, "chamfer_distance": 0.2, "iou": iou}.items()
     ]
     [found] = [one for one in report.findings(results) if one.claim.startswith("No reward")]
@@ -85,24 +89,39 @@ def test_no_reward_wins_only_if_the_differences_are_clear(results, iou, status):
 
 
 @pytest.mark.parametrize(
-    ("low", "ratio", "status"), [(1.2, 1.5, REPRODUCED), (0.9, 1.5, NOT_REPRODUCED), (None, None, NOT_TESTED)]
+    ("low", "ratio", "codec", "status"),
+    [
+        (1.2, 1.5, 0.9, REPRODUCED),
+        (0.9, 1.5, 0.9, NOT_REPRODUCED),
+        (None, None, 0.9, NOT_TESTED),
+        (1.2, 1.5, 1.1, CANNOT_BE_ASKED),
+    ],
 )
-def test_outside_the_range(results, low, ratio, status):
-    line = {"method": "PSFT", "metric": "relative", "ratio": ratio, "low": low, "high": 2.0, "n": 9}
-    results["04_generalization"] = {"outside_over_inside": [line]}
+def test_outside_the_range(results, low, ratio, codec, status):
+    line = {"value": 1.2, "low": codec, "high": 2.0, "n": 9}
+    lines = [{"method": "PSFT", "value": ratio, "low": low, "high": 2.0, "n": 9}]
+    lines += [line | {"method": name} for name in ("codec", "best guess")]
+    results["04_generalization"] = {"outside_over_inside": lines}
     [found] = [one for one in report.findings(results) if one.claim.startswith("Outside")]
-    assert found.status == status
+    assert found.status == status and (low is None or "codec: 1.20" in found.ceiling)
 
 
 @pytest.mark.parametrize(
     ("landed", "aligned", "status"),
-    [(1.0, False, REPRODUCED), (1.0, True, NOT_REPRODUCED), (0.1, False, NOT_TESTED)],
+    [
+        (1.0, "fails", REPRODUCED),
+        (1.0, "passes", NOT_REPRODUCED),
+        (0.1, "fails", NOT_TESTED),
+        (1.0, "cannot be asked here: codec alone gives p = 0.001", CANNOT_BE_ASKED),
+    ],
 )
-def test_what_cannot_be_measured_is_not_a_finding(results, landed, aligned, status):
-    line = {"method": "PSFT", "faithful": False, "aligned": aligned, "landed": landed, "spread": None}
-    results["05_distribution"] = {"verdicts": [line | {"|disagreement|": None, "Wasserstein-1 [s]": None}]}
+def test_what_cannot_be_measured_or_asked_is_not_a_finding(results, landed, aligned, status):
+    line = {"method": "PSFT", "possible": "fails", "aligned": aligned, "landed": landed, "spread": None}
+    line |= {"disagreement": None, "wasserstein": None}
+    codec = line | {"method": "codec", "disagreement": 0.01, "wasserstein": 0.001}
+    results["05_distribution"] = {"verdicts": [line, codec]}
     found = report.findings(results)[-1]
-    assert found.status == status and "(not measurable)" in found.ours
+    assert found.status == status and "(not measurable)" in found.ours and "0.001 s" in found.ceiling
 
 
 def test_nothing_has_run():

@@ -11,8 +11,6 @@ from pisa_kit import plotting
 from pisa_kit.clips import Clip
 from pisa_kit.generalization import Cell
 from pisa_kit.inspection import inspect_pair
-from pisa_kit.presets import Ranges
-from pisa_kit.references import REFERENCES
 from pisa_kit.scenes import sample
 from pisa_kit.simulate import simulate
 from pisa_kit.widgets import cell_browser, inspect, live_curve, playground
@@ -27,7 +25,10 @@ def truth() -> Clip:
 
 @pytest.fixture(scope="module")
 def methods(truth) -> dict[str, Clip]:
-    return {name: make(sample(1), 0, Ranges(), **VIDEO) for name, make in REFERENCES.items()}
+    frozen = simulate(replace(sample(1), gravity=0.0), **VIDEO)
+    seen = truth.masks.copy()
+    seen[4:] = False
+    return {"frozen": frozen, "vanish": replace(truth, masks=seen)}
 
 
 def controls(box) -> dict:

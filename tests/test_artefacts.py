@@ -1,0 +1,101 @@
+"""What an artefact is called changes with what shaped it, and with nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+from pisa_kit import artefacts
+from pisa_kit.embedded import assemble
+from pisa_kit.presets import PRESETS, get_preset
+from pisa_kit.run import Run
+
+CODE = """
+def f(x):
+    return x + 1  # one
+"""
+
+
+def test_comments_docstrings_and_layout_change_nothing():
+    more = 'def f(x):\n\n    """One more."""\n    # a comment\n    return (x\n            + 1)\n'
+    assert artefacts.syntax(CODE) == artefacts.syntax(more) == artefacts.syntax('"""Module."""' + CODE)
+
+
+def test_any_other_change_changes_the_name():
+    assert len({artefacts.syntax(CODE), artefacts.syntax(CODE.replace("+ 1", "+ 2")), artefacts.syntax(CODE * 2)}) == 3
+    assert artefacts.syntax('x = "a"') != artefacts.syntax('x = "b"'), "a string that is no docstring counts"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package's modules to change."""
+    for path in artefacts.PACKAGE.glob("*.py"):
+        (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(artefacts, "PACKAGE", tmp_path)
+    artefacts.code.cache_clear()
+    yield tmp_path
+    artefacts.code.cache_clear()
+
+
+def named(package, module: str, text: str) -> dict[str, str]:
+    """The names of the code of every kind after text was added to a module."""
+    path = package / f"{module}.py"
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+    artefacts.code.cache_clear()
+    return {kind: artefacts.code(kind) for kind in artefacts.CODE}
+
+
+def test_a_comment_never_makes_anything_anew(package):
+    before = {kind: artefacts.code(kind) for kind in artefacts.CODE}
+    for module in {module for modules in artefacts.CODE.values() for module in modules}:
+        assert named(package, module, "\n# a comment\n") == before, module
+
+
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [
+        ("psft", {"psft", "oro", "latents"}),
+        ("training", {"psft", "oro", "guess"}),
+        ("optimizers", {"psft", "oro", "guess"}),
+        ("sampling", {"videos", "oro"}),
+        ("conditioning", {"videos", "oro", "psft", "latents"}),
+        ("rewards", {"oro"}),
+        ("masks", {"oro"}),
+        ("corpora", {"drops", "latents", "references"}),
+        ("simulate", {"clips", "drops", "pairs", "references"}),
+    ],
+)
+def test_changed_code_makes_anew_what_it_shapes_and_nothing_else(package, module, kinds):
+    before = {kind: artefacts.code(kind) for kind in artefacts.CODE}
+    after = named(package, module, "\nCHANGED = 1\n")
+    assert {kind for kind in before if before[kind] != after[kind]} == kinds
+
+
+def test_a_models_name_changes_with_weights_and_scheduler():
+    first, same, other = assemble(), assemble(), assemble(seed=1)
+    assert artefacts.model(first) == artefacts.model(same) != artefacts.model(other)
+    same.scheduler.register_to_config(shift=2.0)
+    assert artefacts.model(first) != artefacts.model(same)
+
+
+def test_weights_in_any_precision_have_a_name():
+    layer = nn.Linear(2, 2)
+    assert artefacts.weights(layer) != artefacts.weights(layer.to(torch.bfloat16))
+
+
+def test_files_are_named_by_what_is_in_them(tmp_path):
+    (tmp_path / "a").write_text("1")
+    first = artefacts.files(tmp_path)
+    (tmp_path / ".hidden").write_text("2")
+    assert artefacts.files(tmp_path) == first
+    (tmp_path / "a").write_text("3")
+    assert artefacts.files(tmp_path) != first
+
+
+def test_runs_are_named_by_settings_nets_and_place_weight(tmp_path, monkeypatch):
+    run = Run(get_preset("smoke"), tmp_path)
+    base = run.base()
+    one = run.oro_folder(base, "seg", 0)
+    monkeypatch.setattr("pisa_kit.run._shipped_nets", lambda: "other nets")
+    assert run.oro_folder(base, "seg", 0) != one
+    assert run.psft_folder(8, 0) == run.psft_folder(8, 0, place_weight=PRESETS["smoke"].psft.place_weight)
+    assert run.psft_folder(8, 0) != run.psft_folder(8, 0, place_weight="below")

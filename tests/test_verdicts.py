@@ -1,0 +1,21 @@
+"""A test is asked of a model only if its ceilings pass it."""
+
+from pisa_kit.verdicts import ask, asked
+
+MEASURED = {"PSFT": "3 %", "codec": "17 %", "ideal": "1 %", "frozen": "90 %"}
+
+
+def test_models_pass_or_fail_where_the_ceilings_pass():
+    said = ask({"PSFT": False, "codec": True, "ideal": True, "frozen": False}, MEASURED, ("ideal", "codec"))
+    assert said == {"PSFT": "fails", "codec": "passes", "ideal": "passes", "frozen": "fails"}
+    assert all(map(asked, said.values()))
+
+
+def test_a_test_that_a_ceiling_fails_is_not_asked_of_models():
+    said = ask({"PSFT": True, "codec": False, "ideal": True, "frozen": False}, MEASURED, ("ideal", "codec"))
+    assert said["PSFT"] == "cannot be asked here: codec alone gives 17 %" and not asked(said["PSFT"])
+    assert said["codec"] == "fails" and said["ideal"] == "passes" and said["frozen"] == "fails"
+
+
+def test_a_ceiling_that_was_not_measured_does_not_count():
+    assert ask({"PSFT": True}, {"PSFT": ""}, ("codec",)) == {"PSFT": "passes"}
