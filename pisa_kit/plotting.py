@@ -195,7 +195,7 @@ def panels(count: int, columns: int = 4, size: tuple[float, float] = (2.9, 2.6),
     rows = -(-count // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False, **options)
     for axis in axes.flat[count:]:
-        axis.set_visible(False)
+        axis.remove()
     return figure, list(axes.flat[:count])
 
 
