@@ -117,27 +117,28 @@ def _smooth_moves(t: np.ndarray, end: int) -> np.ndarray:
 def landing_frame(y: np.ndarray, drop: float | None = None, tolerance: float = 0.5) -> int | None:
     """First frame at or after the first contact; None when the track never lands.
 
-    With `drop`, the first frame in which the object has fallen that far, or that follows a contact (`contact_time`)
-    that far down: between two frames it may touch and rebound. Without, the frame that follows a contact.
+    With `drop`, the first frame in which the object has fallen that far, or (between two frames it may touch and
+    rebound) has fallen three quarters of it and slowed down by a quarter. Without, the frame after `contact_time`.
 
     Args:
         y: (T,) image height of the object, pixels, y down; NaN where lost.
         drop: pixels the object falls before contact, where geometry gives it.
-        tolerance: pixels short of the drop that still count.
+        tolerance: pixels; below it nothing counts as motion or as short of the drop.
     """
     seen = np.flatnonzero(np.isfinite(y))
     if not len(seen):
         return None
-    contact = contact_time(y)
-    stopped = None if contact is None else int(np.ceil(contact - 1e-9))
     if drop is None:
-        return stopped
-    reached = np.flatnonzero(y - y[seen[0]] >= drop - tolerance)
-    if stopped is not None:
-        fallen = np.nanmax(y[: stopped + 1]) - y[seen[0]]
-        stopped = stopped if fallen >= min(0.75 * drop, drop - 2 * tolerance) else None
-    found = [frame for frame in (stopped, *reached[:1]) if frame is not None]
-    return int(min(found)) if found else None
+        contact = contact_time(y)
+        return None if contact is None else int(np.ceil(contact - 1e-9))
+    fastest = 0.0
+    for frame in range(1, len(y)):
+        fallen, speed = y[frame] - y[seen[0]], y[frame] - y[frame - 1]
+        slowed = fallen >= 0.75 * drop and fastest > tolerance and speed < 0.75 * fastest
+        if fallen >= drop - tolerance or slowed:
+            return frame
+        fastest = np.nanmax([fastest, speed])
+    return None
 
 
 def fit_free_fall(y: np.ndarray, fps: float, drop: float | None = None) -> FreeFall:
