@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pisa_kit.files import InputError
+from pisa_kit.core.errors import InputError
 
 app = typer.Typer(
     help="Study kit for the PISA experiments: can post-training teach a video diffusion model how things fall?\n\n"
@@ -17,14 +17,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
 Cluster = Annotated[
     str | None,
     typer.Option(help="dask://HOST:PORT (workers with --nthreads 1), ray://HOST:PORT or ray, instead of --workers."),
 ]
-
-
 LogWith = Annotated[
     str | None,
     typer.Option(envvar="PISA_LOG_WITH", help="Experiment tracker: tensorboard, wandb, mlflow ..."),
@@ -71,9 +67,9 @@ def simulate(
 
     Example: pisa simulate data/train --count 1000 --layout oro --size 256 --frames 32
     """
-    from pisa_kit.dataset import Recipe, write_dataset
-    from pisa_kit.parallel import on_cluster
-    from pisa_kit.presets import Ranges, Video
+    from pisa_kit.core.parallel import on_cluster
+    from pisa_kit.sim.datasets import Recipe, write_dataset
+    from pisa_kit.sim.settings import Ranges, Video
 
     ranges = Ranges(
         distance=_pair(distance, "distance"),
@@ -102,7 +98,7 @@ def import_(
 
     Example: pisa import drop.mp4 clips/ball --fps 120 --rotate 90 --start 118 --end 214 --point 28,74
     """
-    from pisa_kit.footage import import_video
+    from pisa_kit.perception.footage import import_video
 
     options = {"rotate": rotate, "start": start, "end": end, "caption": caption, "track": track}
     clip = import_video(video, out, fps, _pair(point, "point"), **options)
@@ -127,8 +123,8 @@ def score(
 
     Prints `scored n of N` with means and 95 % intervals, and names every pair that failed.
     """
-    from pisa_kit.evaluate import score_file
-    from pisa_kit.parallel import on_cluster
+    from pisa_kit.core.parallel import on_cluster
+    from pisa_kit.metrics.scoring import score_file
 
     with on_cluster(cluster):
         report = score_file(pairs, out, workers)
@@ -148,7 +144,7 @@ def download(
 
     Call it again to continue. Checksums are compared with the hub's. Without a connection it says what to get by hand.
     """
-    from pisa_kit.hub import download
+    from pisa_kit.models.hub import download
 
     typer.echo("\n".join(map(str, download(name, out))))
 
@@ -165,7 +161,7 @@ def push(
 
     `pisa download owner/name` fetches it again.
     """
-    from pisa_kit.hub import push
+    from pisa_kit.models.hub import push
 
     typer.echo(push(pipeline, repository, private=not public))
 
@@ -185,8 +181,9 @@ def prepare(
     device: Annotated[str, typer.Option(help="Of SAM 2: cpu or cuda.")] = "cpu",
 ):
     """Make clips ready for generation and scoring: square, with masks; prints `prepared n of N` and every failure."""
-    from pisa_kit.prepare import SAM2, Settings, lines
-    from pisa_kit.prepare import prepare as run
+    from pisa_kit.perception.prepare import Settings, lines
+    from pisa_kit.perception.prepare import prepare as run
+    from pisa_kit.perception.trackers import SAM2
 
     found = run(source, out, Settings(size, fps, frames, crop, tracker, weights or SAM2), device)
     typer.echo("\n".join(lines(found)))
@@ -208,13 +205,13 @@ def generate(
     offload: Annotated[bool, typer.Option(help="Of a zoo model: keep only the part that works on the GPU.")] = False,
 ):
     """Film every clip from its first frame and caption with an image-to-video model; at its size, length and rate."""
-    from pisa_kit import artefacts
-    from pisa_kit.embedded import BASE, load
-    from pisa_kit.files import check_choice
-    from pisa_kit.generators import Protocol
-    from pisa_kit.generators import generate as film
-    from pisa_kit.prepare import read_prepared
-    from pisa_kit.zoo import ZOO, open_model
+    from pisa_kit.core import artefacts
+    from pisa_kit.core.errors import check_choice
+    from pisa_kit.models.embedded import BASE, load
+    from pisa_kit.models.generation import Protocol
+    from pisa_kit.models.generation import generate as film
+    from pisa_kit.models.zoo import ZOO, open_model
+    from pisa_kit.perception.prepare import read_prepared
 
     check_choice(model, ("embedded", *ZOO), "model")
     truths = read_prepared(data)
@@ -247,12 +244,12 @@ def evaluate(
     cluster: Cluster = None,
 ):
     """Track the dropped object in finished videos and score them: `scored n of N`, with every missing clip by name."""
-    from pisa_kit.evaluate import Report
-    from pisa_kit.files import atomic_path
-    from pisa_kit.generators import read_videos
-    from pisa_kit.judge import judge
-    from pisa_kit.parallel import on_cluster
-    from pisa_kit.prepare import read_prepared
+    from pisa_kit.core.parallel import on_cluster
+    from pisa_kit.core.storage import atomic_path
+    from pisa_kit.metrics.evaluation import judge
+    from pisa_kit.metrics.scoring import Report
+    from pisa_kit.models.generation import read_videos
+    from pisa_kit.perception.prepare import read_prepared
 
     truths = read_prepared(data)
     films, failures = read_videos(videos, truths, fps)
@@ -286,9 +283,15 @@ def pretrain(
     All others but guess need the autoencoder first. Several training processes, also on one CPU:
     torchrun --nproc_per_node 2 -m pisa_kit.cli pretrain autoencoder
     """
-    from pisa_kit.files import check_choice
-    from pisa_kit.pretrain import pretrain_autoencoder, pretrain_transformer
-    from pisa_kit.pretrain_perception import TRACKERS, pretrain_depth, pretrain_flow, pretrain_guess, pretrain_tracker
+    from pisa_kit.core.errors import check_choice
+    from pisa_kit.training.pretrain import pretrain_autoencoder, pretrain_transformer
+    from pisa_kit.training.pretrain_perception import (
+        TRACKERS,
+        pretrain_depth,
+        pretrain_flow,
+        pretrain_guess,
+        pretrain_tracker,
+    )
 
     _log_with(log_with)
     stages = {"autoencoder": pretrain_autoencoder, "transformer": pretrain_transformer}
@@ -312,9 +315,9 @@ def train(
 
     Several GPUs: accelerate launch --num_processes 4 -m pisa_kit.cli train PSFT --preset gpu --model downloads/...
     """
-    from pisa_kit.devices import processes
-    from pisa_kit.files import check_choice
-    from pisa_kit.run import open_run
+    from pisa_kit.core.devices import processes
+    from pisa_kit.core.errors import check_choice
+    from pisa_kit.study.run import open_run
 
     _log_with(log_with)
     run = open_run(preset, runs, str(model) if model else None)
@@ -340,9 +343,9 @@ def plan(
 
     Example: pisa plan --preset gpu --model wan2.2-ti2v-5b --speed 400
     """
-    from pisa_kit.files import check_choice
-    from pisa_kit.plan import plan, report
-    from pisa_kit.presets import PRESETS
+    from pisa_kit.core.errors import check_choice
+    from pisa_kit.study.plan import plan, report
+    from pisa_kit.study.presets import PRESETS
 
     numbers = PRESETS[check_choice(preset, PRESETS, "preset")]
     if numbers.base is None and model is None:
@@ -368,7 +371,7 @@ def study(
     log_with: LogWith = None,
 ):
     """Run the notebooks in order, headless, into runs/<preset>/; call it again to continue after an interruption."""
-    from pisa_kit.study import NotebookError, run_study
+    from pisa_kit.study.runner import NotebookError, run_study
 
     _log_with(log_with)
     try:
@@ -383,7 +386,7 @@ def main():
     """Runs the command; bad input and killed workers print one line and exit with 2."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    from pisa_kit.scene_model import RenderError
+    from pisa_kit.sim.mujoco_model import RenderError
 
     try:
         app()

@@ -13,14 +13,14 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline
 from transformers import UMT5Config, UMT5EncoderModel
 
-from pisa_kit.embedded import make_tokenizer
-from pisa_kit.oro import tune
-from pisa_kit.plan import SHAPES, machine_speed, plan
-from pisa_kit.presets import PRESETS
-from pisa_kit.psft import cache_latents, train_transformer
-from pisa_kit.rewards import load_rewards
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.models.embedded import make_tokenizer
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.study.plan import SHAPES, machine_speed, plan
+from pisa_kit.study.presets import PRESETS
+from pisa_kit.training.oro import tune
+from pisa_kit.training.psft import cache_latents, train_transformer
+from pisa_kit.training.rewards import load_rewards
 
 
 def make() -> WanImageToVideoPipeline:

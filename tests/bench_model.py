@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pisa_kit.embedded import PROMPT_TOKENS, load
-from pisa_kit.generators import Protocol, generate
-from pisa_kit.presets import Training
-from pisa_kit.psft import cache_latents, velocity_loss
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
-from pisa_kit.training import read_log, seeded, train
+from pisa_kit.models.embedded import PROMPT_TOKENS, load
+from pisa_kit.models.generation import Protocol, generate
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.training.loop import read_log, seeded, train
+from pisa_kit.training.psft import cache_latents, velocity_loss
+from pisa_kit.training.settings import Training
 
 CLIPS, STEPS, BATCH = 8, 10, 16
 

@@ -7,8 +7,8 @@ the decoder and the segmentation reward, for what is computed again: nothing, vi
 
 import argparse
 
-from pisa_kit.cost import step_cost
-from pisa_kit.presets import Training, Tuning
+from pisa_kit.study.cost import step_cost
+from pisa_kit.training.settings import Training, Tuning
 
 
 def main():

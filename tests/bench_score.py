@@ -14,9 +14,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy.spatial import KDTree
 
-from pisa_kit.evaluate import OFFICIAL, score_file
-from pisa_kit.layouts import read_masks
-from pisa_kit.metrics import both_scores
+from pisa_kit.clips.annotations import read_masks
+from pisa_kit.metrics.l2_chamfer_iou import both_scores
+from pisa_kit.metrics.scoring import OFFICIAL, score_file
 
 FRAMES, SIZE, FPS = 32, 256, 16
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from pisa_kit import dataset, simulate
-from pisa_kit.presets import Video
-from pisa_kit.scene_model import load_mujoco
+from pisa_kit.clips import formats
+from pisa_kit.sim import datasets, simulate
+from pisa_kit.sim.mujoco_model import load_mujoco
+from pisa_kit.sim.settings import Video
 
 PROCESSES = 2
 
@@ -35,23 +36,23 @@ def timed(module, name: str, stage: str, spent: Counter):
     setattr(module, name, watched)
 
 
-def write_clips(folder: Path, recipe: dataset.Recipe, indices: range) -> tuple[Counter, float]:
+def write_clips(folder: Path, recipe: datasets.Recipe, indices: range) -> tuple[Counter, float]:
     """Seconds per stage and in all of one process."""
     spent = Counter()
     recipe.clip(0)  # opens the renderer, imports everything
     for module, name, stage in (
-        (dataset, "sample", "scene"),
+        (datasets, "sample", "scene"),
         (simulate, "build", "model"),
         (simulate, "run_physics", "physics"),
         (load_mujoco(), "MjrContext", "context"),
         (simulate, "render", "rendering"),
         (simulate, "optical_flow", "flow"),
-        (dataset, "write_clip", "writing"),
+        (datasets, "write_clip", "writing"),
     ):
         timed(module, name, stage, spent)
     start = time.perf_counter()
     for index in indices:
-        dataset.write_clip(recipe.clip(index), folder / f"{index:05d}.npz", "npz")
+        formats.write_clip(recipe.clip(index), folder / f"{index:05d}.npz", "npz")
     total = time.perf_counter() - start
     spent["rendering"] -= spent["context"]
     spent["other"] = total - sum(spent.values())
@@ -61,7 +62,7 @@ def write_clips(folder: Path, recipe: dataset.Recipe, indices: range) -> tuple[C
 def measure(video: Video, count: int):
     """Prints clips per second of `PROCESSES` processes together and the share of each stage."""
     with tempfile.TemporaryDirectory() as folder:
-        recipe = dataset.Recipe(count * PROCESSES, video=video)
+        recipe = datasets.Recipe(count * PROCESSES, video=video)
         parts = [range(first, count * PROCESSES, PROCESSES) for first in range(PROCESSES)]
         results = Parallel(n_jobs=PROCESSES)(delayed(write_clips)(Path(folder), recipe, part) for part in parts)
     rate = sum(count / total for _, total in results)

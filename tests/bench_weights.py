@@ -13,20 +13,19 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import torch
+from perception_accuracy import perception_accuracy
 
-from pisa_kit.autoencoder import psnr
-from pisa_kit.background_tracker import track_background
-from pisa_kit.conditioning import to_video
-from pisa_kit.corpora import reconstruct
-from pisa_kit.embedded import load
-from pisa_kit.generators import Protocol, generate
-from pisa_kit.judge import judge
-from pisa_kit.masks import load_tracker, track_net
-from pisa_kit.metrics import fixed
-from pisa_kit.perception_accuracy import perception_accuracy
-from pisa_kit.presets import Video
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.metrics.evaluation import judge
+from pisa_kit.metrics.l2_chamfer_iou import fixed
+from pisa_kit.models.codec import psnr, reconstruct
+from pisa_kit.models.embedded import load
+from pisa_kit.models.generation import Protocol, generate
+from pisa_kit.perception.background_tracker import track_background
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.perception.trackers import load_tracker, track_net
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.settings import Video
+from pisa_kit.sim.simulate import simulate
 
 
 def codec(drops, copies) -> dict[str, float]:

@@ -11,14 +11,14 @@ from transformers import (
     Sam2VideoModel,
 )
 
-from pisa_kit.conditioning import to_video
-from pisa_kit.depth import DepthAnything
-from pisa_kit.files import InputError
-from pisa_kit.flow import Raft
-from pisa_kit.masks import Sam2
-from pisa_kit.rewards import Truth, depth, flow, newton, segmentation
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.core.errors import InputError
+from pisa_kit.perception.depth import DepthAnything
+from pisa_kit.perception.flow import Raft
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.perception.trackers import Sam2
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.training.rewards import Truth, depth, flow, newton, segmentation
 
 torch.set_num_threads(1)
 

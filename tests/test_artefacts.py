@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from pisa_kit import artefacts
-from pisa_kit.embedded import assemble
-from pisa_kit.presets import PRESETS, get_preset
-from pisa_kit.run import Run
+from pisa_kit.core import artefacts
+from pisa_kit.models.embedded import assemble
+from pisa_kit.study.presets import PRESETS, get_preset
+from pisa_kit.study.run import Run
 
 CODE = """
 def f(x):
@@ -95,7 +95,7 @@ def test_runs_are_named_by_settings_nets_and_place_weight(tmp_path, monkeypatch)
     run = Run(get_preset("smoke"), tmp_path)
     base = run.base()
     one = run.oro_folder(base, "seg", 0)
-    monkeypatch.setattr("pisa_kit.run._shipped_nets", lambda: "other nets")
+    monkeypatch.setattr("pisa_kit.study.run._shipped_nets", lambda: "other nets")
     assert run.oro_folder(base, "seg", 0) != one
     assert run.psft_folder(8, 0) == run.psft_folder(8, 0, place_weight=PRESETS["smoke"].psft.place_weight)
     assert run.psft_folder(8, 0) != run.psft_folder(8, 0, place_weight="below")

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pisa_kit.files import DATA
-from pisa_kit.layouts import read_clip, read_masks
-from pisa_kit.run import open_run
+from pisa_kit.clips.annotations import read_masks
+from pisa_kit.clips.formats import read_clip
+from pisa_kit.core.storage import DATA
+from pisa_kit.study.run import open_run
 
 
 def pisa(*arguments, folder: Path) -> subprocess.CompletedProcess:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from pisa_kit.cost import PeakMemory, step_cost
-from pisa_kit.presets import Training, Tuning
+from pisa_kit.study.cost import PeakMemory, step_cost
+from pisa_kit.training.settings import Training, Tuning
 
 SETTINGS = Tuning(Training(steps=1, batch=1, learning_rate=1e-4), {"seg": 1.0}, sampling_steps=6)
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from pisa_kit.embedded import BASE, load
-from pisa_kit.generators import Protocol, generate
-from pisa_kit.judge import judge
-from pisa_kit.presets import PRESETS, Training
-from pisa_kit.psft import cache_latents, train_transformer
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.metrics.evaluation import judge
+from pisa_kit.models.embedded import BASE, load
+from pisa_kit.models.generation import Protocol, generate
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.study.presets import PRESETS
+from pisa_kit.training.psft import cache_latents, train_transformer
+from pisa_kit.training.settings import Training
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
-from pisa_kit import dataset
-from pisa_kit.clips import resample
-from pisa_kit.dataset import Recipe, read_dataset, write_dataset
-from pisa_kit.files import InputError, read_json, write_json
-from pisa_kit.presets import PRESETS, Preset, Video, get_preset
-from pisa_kit.run import _plain
+from pisa_kit.clips import formats
+from pisa_kit.clips.resize import resample
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import read_json, write_json
+from pisa_kit.sim import datasets
+from pisa_kit.sim.datasets import Recipe, read_dataset, write_dataset
+from pisa_kit.sim.settings import Video
+from pisa_kit.study.presets import PRESETS, Preset, get_preset
+from pisa_kit.study.run import _plain
 
 RECIPE = Recipe(count=4, seed=3, video=Video(size=32, frames=5))
 
@@ -25,7 +28,7 @@ def test_clips_read_back_as_simulated(tmp_path):
 
 def test_interrupted_writing_continues(tmp_path, monkeypatch):
     whole = write_dataset(tmp_path / "whole", RECIPE, workers=1)
-    write, calls = dataset.write_clip, []
+    write, calls = formats.write_clip, []
 
     def fail_third(clip, path, layout):
         calls.append(path)
@@ -33,7 +36,7 @@ def test_interrupted_writing_continues(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return write(clip, path, layout)
 
-    monkeypatch.setattr(dataset, "write_clip", fail_third)
+    monkeypatch.setattr(datasets, "write_clip", fail_third)
     with pytest.raises(KeyboardInterrupt):
         write_dataset(tmp_path / "broken", RECIPE, workers=1)
     with pytest.raises(InputError, match="lacks 4 clips"):
@@ -74,7 +77,7 @@ def test_another_programs_manifest_is_refused(tmp_path):
 def test_clips_of_another_simulator_are_not_mixed_in(tmp_path, monkeypatch):
     write_dataset(tmp_path, RECIPE, workers=1)
     key = RECIPE.key
-    monkeypatch.setattr(dataset, "simulator_version", lambda: "other")
+    monkeypatch.setattr(datasets, "simulator_version", lambda: "other")
     with pytest.raises(InputError, match="simulator: differ"):
         write_dataset(tmp_path, RECIPE, workers=1)
     assert RECIPE.key != key

@@ -7,27 +7,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pisa_kit import references
-from pisa_kit.distribution import (
-    Ambiguity,
-    alignment,
-    ambiguity_of,
-    ambiguous_scene,
-    at_distance,
-    between,
-    checks,
-    implied_distance,
-    lift,
-    measure,
-    rejections,
-    simulated_fall_times,
-)
-from pisa_kit.files import InputError
-from pisa_kit.kinematics import fit_free_fall, track
-from pisa_kit.masks import track_clips
-from pisa_kit.presets import Ranges
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.core.errors import InputError
+from pisa_kit.metrics.distribution import alignment, checks, implied_distance, lift, measure, rejections
+from pisa_kit.metrics.fall_time import track
+from pisa_kit.metrics.gravity import fit_free_fall
+from pisa_kit.perception.trackers import track_clips
+from pisa_kit.sim import references
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.settings import Ranges
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.sim.worlds import Ambiguity, ambiguity_of, ambiguous_scene, at_distance, between, simulated_fall_times
 
 PRIOR = stats.uniform(2.0, 1.5)
 

@@ -11,11 +11,11 @@ import torch
 from diffusers import WanImageToVideoPipeline
 from PIL import Image
 
-from pisa_kit import autoencoder as codec
-from pisa_kit.embedded import assemble, load, make_tokenizer
-from pisa_kit.files import InputError
-from pisa_kit.motion import KINDS
-from pisa_kit.scenes import SPLITS, sample
+from pisa_kit.core.errors import InputError
+from pisa_kit.models import codec
+from pisa_kit.models.embedded import assemble, load, make_tokenizer
+from pisa_kit.sim.motion import KINDS
+from pisa_kit.sim.scenes import SPLITS, sample
 
 torch.set_num_threads(1)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pisa_kit.clips import Clip
-from pisa_kit.evaluate import METRICS, Report, evaluate, score_file, score_pair
-from pisa_kit.files import InputError
+from pisa_kit.clips.clip import Clip
+from pisa_kit.core.errors import InputError
+from pisa_kit.metrics.scoring import METRICS, Report, evaluate, score_file, score_pair
 
 SIZE = 32
 
@@ -105,7 +105,7 @@ def test_scoring_stops_without_output_when_it_crashes(folder, monkeypatch):
     def crash(*_):
         raise RuntimeError
 
-    monkeypatch.setattr("pisa_kit.evaluate._score_lines", crash)
+    monkeypatch.setattr("pisa_kit.metrics.scoring._score_lines", crash)
     before = sorted(folder.iterdir())
     with pytest.raises(RuntimeError):
         score(folder, line(), out=folder / "scores.jsonl")
@@ -238,7 +238,7 @@ def test_a_missing_or_empty_list_of_pairs_is_refused(tmp_path):
 
 
 def test_an_unwritable_output_is_refused_before_anything_is_scored(folder, monkeypatch):
-    monkeypatch.setattr("pisa_kit.evaluate._score_lines", lambda *_: pytest.fail("scored first"))
+    monkeypatch.setattr("pisa_kit.metrics.scoring._score_lines", lambda *_: pytest.fail("scored first"))
     (folder / "file").write_text("")
     with pytest.raises(InputError, match="scores.jsonl: output: cannot be written .* Choose a folder"):
         score(folder, line(), out=folder / "file" / "scores.jsonl")

@@ -6,17 +6,18 @@ import torch
 from test_oro import SETTINGS
 from tiny_pipelines import make
 
-from pisa_kit import oro, psft
-from pisa_kit.conditioning import Condition, condition, decode, encode, to_video
-from pisa_kit.embedded import load
-from pisa_kit.families import Ltx, family_of
-from pisa_kit.files import InputError
-from pisa_kit.generators import Protocol, generate
-from pisa_kit.presets import Training
-from pisa_kit.rewards import load_rewards
-from pisa_kit.sampling import noise_like, sample
-from pisa_kit.scenes import sample as draw_scene
-from pisa_kit.simulate import simulate
+from pisa_kit.core.errors import InputError
+from pisa_kit.models.conditioning import Condition, condition, decode, encode
+from pisa_kit.models.embedded import load
+from pisa_kit.models.families import Ltx, family_of
+from pisa_kit.models.generation import Protocol, generate
+from pisa_kit.models.sampling import noise_like, sample
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.sim.scenes import sample as draw_scene
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.training import oro, psft
+from pisa_kit.training.rewards import load_rewards
+from pisa_kit.training.settings import Training
 
 torch.set_num_threads(1)
 CAPTION = "A red mug falls."

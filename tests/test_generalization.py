@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pisa_kit import references
-from pisa_kit.generalization import cells, checks, focus, ratio_of_heights, release_two, scenes_in
-from pisa_kit.judge import _before_contact, judge
-from pisa_kit.masks import track_clips
-from pisa_kit.presets import PRESETS, Ranges
-from pisa_kit.scenes import Scene
-from pisa_kit.simulate import simulate
-from pisa_kit.statistics import slopes
+from pisa_kit.metrics.evaluation import _before_contact, judge
+from pisa_kit.metrics.generalization import checks, ratio_of_heights
+from pisa_kit.metrics.statistics import slopes
+from pisa_kit.perception.trackers import track_clips
+from pisa_kit.sim import references
+from pisa_kit.sim.probes import cells, focus, release_two, scenes_in
+from pisa_kit.sim.scenes import Scene
+from pisa_kit.sim.settings import Ranges
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.study.presets import PRESETS
 
 FULL, RANGES = PRESETS["full"], Ranges()
 VIDEO = {"size": 64, "frames": 17, "fps": 16}

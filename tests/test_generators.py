@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from pisa_kit import generators
-from pisa_kit.embedded import assemble
-from pisa_kit.files import InputError, read_json
-from pisa_kit.generators import Protocol, generate, read_videos
-from pisa_kit.layouts import read_clip, write_clip
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
-from pisa_kit.video import write_mp4
+from pisa_kit.clips.formats import read_clip, write_clip
+from pisa_kit.clips.media import write_mp4
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import read_json
+from pisa_kit.models import generation
+from pisa_kit.models.embedded import assemble
+from pisa_kit.models.generation import Protocol, generate, read_videos
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
 
 torch.set_num_threads(1)
 PROTOCOL = Protocol("tiny", steps=2, frames=5)
@@ -57,9 +58,9 @@ def test_videos_are_described_and_do_not_depend_on_the_batch(pipeline, truths, t
 def test_interrupted_generation_continues(pipeline, truths, tmp_path, monkeypatch):
     generate(pipeline, PROTOCOL, truths[:2], 0, tmp_path)
     made = []
-    original = generators._sample_group
+    original = generation._sample_group
     monkeypatch.setattr(
-        generators,
+        generation,
         "_sample_group",
         lambda p, q, group, s: made.extend(t.name for t in group) or original(p, q, group, s),
     )
@@ -151,6 +152,6 @@ def test_too_little_gpu_memory_is_said(pipeline, truths, tmp_path, monkeypatch):
     def large(*_):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(generators, "sample", large)
+    monkeypatch.setattr(generation, "sample", large)
     with pytest.raises(InputError, match="GPU memory: ran out with 3 videos of 5 frames at 64 px. Film fewer"):
         generate(pipeline, PROTOCOL, truths, 0, tmp_path)

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-from pisa_kit import hub
-from pisa_kit.files import InputError, write_json
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import write_json
+from pisa_kit.models import hub
 
 CONTENT = {"pisabench/real.zip": b"real", "pisabench/sim.zip": b"sim", "training_data/psft.zip": b"drops"}
 

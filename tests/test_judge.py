@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pisa_kit.appearance import background_psnr, object_colour_error
-from pisa_kit.judge import judge, moves_as_said
-from pisa_kit.presets import Ranges
-from pisa_kit.references import film
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.metrics.appearance import background_psnr, object_colour_error
+from pisa_kit.metrics.evaluation import judge, moves_as_said
+from pisa_kit.sim.references import film
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.settings import Ranges
+from pisa_kit.sim.simulate import simulate
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pisa_kit import kinematics
-from pisa_kit.files import InputError
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.core.errors import InputError
+from pisa_kit.metrics import fall_time, gravity
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
 
 FPS = 16
 
@@ -26,43 +26,43 @@ def falling(acceleration: float, drop: float, fps: float = FPS, frames: int = 17
 @pytest.mark.parametrize("acceleration", [60.0, 150.0, 260.0])
 def test_free_fall_is_recovered_exactly(acceleration):
     y, contact = falling(acceleration, drop=20.0)
-    fit = kinematics.fit_free_fall(y, FPS, drop=20.0)
+    fit = gravity.fit_free_fall(y, FPS, drop=20.0)
     assert fit.acceleration == pytest.approx(acceleration, rel=1e-6)
     assert fit.start == pytest.approx(10, abs=1e-6) and fit.residual < 1e-6
-    assert kinematics.fall_time(y, FPS, drop=20.0) == pytest.approx(contact, abs=1e-3)
-    assert kinematics.g_eff(y, FPS, 9.81 / acceleration, drop=20.0) == pytest.approx(9.81, rel=1e-6)
+    assert fall_time.fall_time(y, FPS, drop=20.0) == pytest.approx(contact, abs=1e-3)
+    assert gravity.g_eff(y, FPS, 9.81 / acceleration, drop=20.0) == pytest.approx(9.81, rel=1e-6)
 
 
 def test_contact_is_found_without_geometry_at_a_high_frame_rate():
     y, contact = falling(2000.0, drop=800.0, fps=120, frames=160)
-    assert kinematics.fall_time(y, 120) == pytest.approx(contact, abs=0.002)
-    assert kinematics.bounce(y, 120) == pytest.approx(0.4**2, abs=0.02)
+    assert fall_time.fall_time(y, 120) == pytest.approx(contact, abs=0.002)
+    assert fall_time.bounce(y, 120) == pytest.approx(0.4**2, abs=0.02)
 
 
 def test_a_frozen_object_has_no_gravity_and_never_lands():
     y = np.full(17, 12.0)
-    assert kinematics.g_eff(y, FPS, 0.05, drop=20.0) == pytest.approx(0, abs=1e-9)
-    assert np.isnan(kinematics.fall_time(y, FPS, drop=20.0)) and np.isnan(kinematics.bounce(y, FPS, drop=20.0))
+    assert gravity.g_eff(y, FPS, 0.05, drop=20.0) == pytest.approx(0, abs=1e-9)
+    assert np.isnan(fall_time.fall_time(y, FPS, drop=20.0)) and np.isnan(fall_time.bounce(y, FPS, drop=20.0))
 
 
 def test_a_lost_object_is_not_measured():
     y = np.full(17, np.nan)
-    assert kinematics.landing_frame(y, 20.0) is None
-    assert np.isnan(kinematics.fit_free_fall(y, FPS, 20.0).acceleration)
+    assert fall_time.landing_frame(y, 20.0) is None
+    assert np.isnan(gravity.fit_free_fall(y, FPS, 20.0).acceleration)
     y, _ = falling(150.0, drop=20.0)
     y[3] = np.nan
-    assert kinematics.fit_free_fall(y, FPS, 20.0).acceleration == pytest.approx(150, rel=1e-6)
+    assert gravity.fit_free_fall(y, FPS, 20.0).acceleration == pytest.approx(150, rel=1e-6)
 
 
 def test_another_resolution_is_refused_not_mismeasured():
     truth = simulate(sample(0), 32, 5)
     with pytest.raises(InputError, match="masks: has 64x64 px, the truth 32x32"):
-        kinematics.describe(np.zeros((5, 64, 64), bool), 16, truth)
+        gravity.describe(np.zeros((5, 64, 64), bool), 16, truth)
 
 
 def test_slow_gravity_scales_g_eff():
     y, _ = falling(0.18 * 150.0, drop=20.0)
-    assert kinematics.g_eff(y, FPS, 9.81 / 150, drop=20.0) == pytest.approx(0.18 * 9.81, rel=1e-6)
+    assert gravity.g_eff(y, FPS, 9.81 / 150, drop=20.0) == pytest.approx(0.18 * 9.81, rel=1e-6)
 
 
 def projective_track(noise: float, rng):
@@ -77,7 +77,7 @@ def projective_track(noise: float, rng):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_projective_fit_measures_gravity_without_knowing_the_camera(seed):
-    fall = kinematics.fit_projective(projective_track(0.5, np.random.default_rng(seed)), 120, drop=2.28, draws=60)
+    fall = gravity.fit_projective(projective_track(0.5, np.random.default_rng(seed)), 120, drop=2.28, draws=60)
     assert fall.gravity == pytest.approx(9.81, rel=0.01)
     low, high = fall.gravity_interval
     assert low < fall.gravity < high and high - low < 0.4
@@ -86,13 +86,13 @@ def test_projective_fit_measures_gravity_without_knowing_the_camera(seed):
 
 def test_uncertain_height_widens_the_interval():
     y = projective_track(0.5, np.random.default_rng(0))
-    narrow, wide = (kinematics.fit_projective(y, 120, 2.28, error, draws=60).gravity_interval for error in (0, 0.1))
+    narrow, wide = (gravity.fit_projective(y, 120, 2.28, error, draws=60).gravity_interval for error in (0, 0.1))
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
 
 
 def test_a_track_without_a_landing_is_refused():
     with pytest.raises(InputError, match="track: y: shows no whole fall"):
-        kinematics.fit_projective(np.linspace(0, 100, 60), 120, drop=2)
+        gravity.fit_projective(np.linspace(0, 100, 60), 120, drop=2)
 
 
 @pytest.mark.parametrize("lost", [slice(8, None), slice(8, 11), slice(3, 8), slice(9, 10), slice(1, None)])
@@ -100,20 +100,20 @@ def test_a_track_without_a_landing_is_refused():
 def test_lost_frames_anywhere_give_a_number_or_nan_but_no_crash(lost, drop):
     t = np.arange(17) / 16
     y = 10 + np.minimum(100 * t**2, 20)
-    whole = kinematics.fall_time(y, 16, drop)
+    whole = fall_time.fall_time(y, 16, drop)
     assert whole == pytest.approx(np.sqrt(0.2), abs=0.03)
     y[lost] = np.nan
-    for measured in (kinematics.fall_time(y, 16, drop), kinematics.bounce(y, 16, drop)):
+    for measured in (fall_time.fall_time(y, 16, drop), fall_time.bounce(y, 16, drop)):
         assert np.isnan(measured) or 0 <= measured <= 1
 
 
 def test_a_clip_without_geometry_is_described_by_its_own_fall():
     clip = simulate(sample(1), 64, 17, 16)
     real = replace(clip, camera=None, poses=None, contacts=None)
-    found = kinematics.describe(clip.dropped, clip.fps, real)
+    found = gravity.describe(clip.dropped, clip.fps, real)
     assert np.isnan(found["g_eff"]) and found["fall_time_error"] == 0
     assert found["fall_time"] == pytest.approx(clip.contacts[0], abs=0.03)
-    assert found["bounce"] == pytest.approx(kinematics.describe(clip.dropped, clip.fps, clip)["bounce"], abs=0.1)
+    assert found["bounce"] == pytest.approx(gravity.describe(clip.dropped, clip.fps, clip)["bounce"], abs=0.1)
 
 
 def noisy(paths: np.ndarray, rng) -> np.ndarray:
@@ -140,7 +140,7 @@ def synthetic(kind: str, rng, count: int = 1000) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["hover", "slow fall", "dart"])
 def test_no_landing_without_one(kind):
     tracks = synthetic(kind, np.random.default_rng(0))
-    assert np.mean([kinematics.contact_time(y) is not None for y in tracks]) <= 0.01
+    assert np.mean([fall_time.contact_time(y) is not None for y in tracks]) <= 0.01
 
 
 def test_landings_are_found_without_geometry():
@@ -148,7 +148,7 @@ def test_landings_are_found_without_geometry():
     for _ in range(300):
         distance, height = rng.uniform(2, 3.5), rng.uniform(0.5, 1.25)
         y, contact = falling(61.5 * 9.81 / distance, 61.5 * height / distance, restitution=rng.uniform(0.05, 0.55))
-        found = kinematics.fall_time(y + 0.2 * rng.standard_normal(17), FPS)
+        found = fall_time.fall_time(y + 0.2 * rng.standard_normal(17), FPS)
         missed += np.isnan(found)
         late.append(abs(found - contact))
     assert missed <= 0.02 * 300
@@ -158,12 +158,12 @@ def test_landings_are_found_without_geometry():
 def test_a_landing_is_never_a_whole_frame_by_default():
     """What cannot be measured between frames is NaN, not the frame's time."""
     y = np.r_[np.linspace(0, 20, 8), np.full(9, 20.0)]  # no free fall
-    assert np.isnan(kinematics.fall_time(y, FPS))
+    assert np.isnan(fall_time.fall_time(y, FPS))
 
 
 @pytest.mark.parametrize("drop", [None, 20.0])
 def test_an_object_lost_in_frame_0_is_measured_from_the_frames_that_show_it(drop):
     y, contact = falling(150.0, drop=20.0)
     y[0] = np.nan
-    assert kinematics.fall_time(y, FPS, drop) == pytest.approx(contact, abs=0.02)
-    assert np.isfinite(kinematics.bounce(y, FPS, drop))
+    assert fall_time.fall_time(y, FPS, drop) == pytest.approx(contact, abs=0.02)
+    assert np.isfinite(fall_time.bounce(y, FPS, drop))

@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pisa_kit import clip_folders, files
-from pisa_kit.clips import Camera, Clip
-from pisa_kit.files import DATA, InputError
-from pisa_kit.folders import NamedBytes
-from pisa_kit.footage import import_video, to_square
-from pisa_kit.layouts import LAYOUTS, dropped_index, find_clips, read_clip, read_masks, write_clip
-from pisa_kit.video import read_video, write_gif, write_mp4
+from pisa_kit.clips import media, pisabench
+from pisa_kit.clips.annotations import dropped_index, read_masks
+from pisa_kit.clips.archives import NamedBytes
+from pisa_kit.clips.clip import Camera, Clip
+from pisa_kit.clips.formats import LAYOUTS, find_clips, read_clip, write_clip
+from pisa_kit.clips.media import read_video, write_gif, write_mp4
+from pisa_kit.clips.resize import to_square
+from pisa_kit.core import storage
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import DATA
+from pisa_kit.perception.footage import import_video
 
 FOOTAGE = DATA / "balldrop_120fps.mp4"
 POINTS = [{"positive": [[20.0, 30.0]], "negative": []}, {"positive": [[10.0, 4.0]], "negative": [[8.0, 1.0]]}]
@@ -59,7 +63,7 @@ def write_frames(folder: Path, names, size=(8, 6)) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         frame = np.full((*size, 3), 90, np.uint8)
-        (folder / name).write_bytes(clip_folders.encode_image(frame, Path(name).suffix))
+        (folder / name).write_bytes(media.encode_image(frame, Path(name).suffix))
     return folder
 
 
@@ -341,9 +345,9 @@ def test_interrupted_write_leaves_no_half_clip(tmp_path, monkeypatch, layout, re
         raise OSError(28, "No space left on device")
 
     calls = iter([True, True, False])
-    encode = clip_folders.encode_image
-    monkeypatch.setattr(clip_folders, "encode_image", lambda frame: encode(frame) if next(calls) else fail())
-    monkeypatch.setattr(files.np.lib.format, "write_array", fail)
+    encode = media.encode_image
+    monkeypatch.setattr(pisabench, "encode_image", lambda frame: encode(frame) if next(calls) else fail())
+    monkeypatch.setattr(storage.np.lib.format, "write_array", fail)
     with pytest.raises(OSError, match="No space"):
         write_clip(make_clip(4), path, layout)
     monkeypatch.undo()

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from pisa_kit.background_tracker import track_background
-from pisa_kit.camera_drift import camera_drift, shift
-from pisa_kit.files import DATA, InputError
-from pisa_kit.video import read_video
+from pisa_kit.clips.media import read_video
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import DATA
+from pisa_kit.perception.background import camera_drift, shift
+from pisa_kit.perception.background_tracker import track_background
 
 FOOTAGE = DATA / "balldrop_120fps.mp4"
 SIZE, COUNT, RADIUS, FLOOR = 64, 17, 6, 54

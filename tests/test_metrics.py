@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
-from pisa_kit.distances import distance_sums
-from pisa_kit.files import InputError
-from pisa_kit.layouts import dropped_index, read_masks
-from pisa_kit.metrics import (
+from pisa_kit.clips.annotations import dropped_index, read_masks
+from pisa_kit.core.errors import InputError
+from pisa_kit.metrics.distances import distance_sums
+from pisa_kit.metrics.l2_chamfer_iou import (
     VANISHED_CHAMFER,
     VANISHED_L2,
     both_scores,

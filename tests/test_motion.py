@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from pisa_kit.kinematics import g_eff, track
-from pisa_kit.motion import KINDS, SLOW_FALL, Motion, sample_motion
-from pisa_kit.presets import GRAVITY
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.metrics.fall_time import track
+from pisa_kit.metrics.gravity import g_eff
+from pisa_kit.sim.motion import KINDS, SLOW_FALL, Motion, sample_motion
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.settings import GRAVITY
+from pisa_kit.sim.simulate import simulate
 
 DRAWN = [(sample(seed), sample_motion(sample(seed), 0, 1.0)) for seed in range(60)]
 

@@ -8,15 +8,17 @@ import nbformat
 import numpy as np
 import pytest
 
-from pisa_kit import study
-from pisa_kit.files import DATA, InputError
-from pisa_kit.footage import import_video
-from pisa_kit.layouts import write_clip
-from pisa_kit.prepare import Settings, prepare
-from pisa_kit.presets import PRESETS
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
-from pisa_kit.study import NotebookError, notebooks, run_study
+from pisa_kit.clips.formats import write_clip
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import DATA
+from pisa_kit.perception.footage import import_video
+from pisa_kit.perception.prepare import Settings, prepare
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.study import runner
+from pisa_kit.study.presets import PRESETS
+from pisa_kit.study.run import open_run
+from pisa_kit.study.runner import NotebookError, notebooks, run_study
 
 NOTEBOOKS = notebooks()
 
@@ -161,7 +163,7 @@ def test_a_failing_notebook_names_the_cell_and_keeps_what_was_done(tmp_path, mon
         cells[0].metadata["tags"] = ["parameters"]
         notebook.cells = cells
         nbformat.write(notebook, source / f"{name}.ipynb")
-    monkeypatch.setattr(study, "NOTEBOOKS", source)
+    monkeypatch.setattr(runner, "NOTEBOOKS", source)
     with pytest.raises(NotebookError, match=r"01_bad.ipynb, cell 4 .*KeyError: 'missing'"):
         run_study("smoke", tmp_path / "runs", say=lambda line: None)
     kept = json.loads((tmp_path / "runs" / "smoke" / "results.json").read_text())
@@ -171,19 +173,19 @@ def test_a_failing_notebook_names_the_cell_and_keeps_what_was_done(tmp_path, mon
 
 
 def test_full_publishes_figures_and_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "FIGURES", tmp_path / "figures")
-    run = study.open_run("full", tmp_path / "runs")
+    monkeypatch.setattr(runner, "FIGURES", tmp_path / "figures")
+    run = open_run("full", tmp_path / "runs")
     run.save_results("00_x", {"value": np.float32(2)})
     (run.folder / "figures").mkdir()
     shutil.copy(__file__, run.folder / "figures" / "00_x.png")
-    study._record(run, "00_x", "abc", 1.0)
+    runner._record(run, "00_x", "abc", 1.0)
     assert json.loads((tmp_path / "figures" / "results.json").read_text())["00_x"]["results"] == {"value": 2.0}
     assert (tmp_path / "figures" / "00_x.png").exists()
 
 
 def test_another_model_does_not_replace_the_published_figures(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "FIGURES", tmp_path / "figures")
-    run = study.open_run("full", tmp_path / "runs", model=tmp_path / "other")
+    monkeypatch.setattr(runner, "FIGURES", tmp_path / "figures")
+    run = open_run("full", tmp_path / "runs", model=tmp_path / "other")
     run.save_results("00_x", {"value": 1})
-    study._record(run, "00_x", "abc", 1.0)
+    runner._record(run, "00_x", "abc", 1.0)
     assert (run.folder / "results.json").exists() and not (tmp_path / "figures").exists()

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from pisa_kit.optimizers import Optimizer
-from pisa_kit.presets import Training
+from pisa_kit.training.optimizers import Optimizer
+from pisa_kit.training.settings import Training
 
 SETTINGS = Training(steps=10, batch=1, learning_rate=0.1, optimizer="muon")
 

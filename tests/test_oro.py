@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from pisa_kit import oro, psft
-from pisa_kit.conditioning import Condition, decode, pad_text, to_video
-from pisa_kit.embedded import load
-from pisa_kit.files import InputError
-from pisa_kit.presets import Training, Tuning
-from pisa_kit.rewards import Truth, load_rewards
-from pisa_kit.sampling import noise_like, sample_latents
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
-from pisa_kit.training import TrainingError, seeded
+from pisa_kit.core.errors import InputError
+from pisa_kit.models.conditioning import Condition, decode, pad_text
+from pisa_kit.models.embedded import load
+from pisa_kit.models.sampling import noise_like, sample_latents
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.training import oro, psft
+from pisa_kit.training.loop import TrainingError, seeded
+from pisa_kit.training.rewards import Truth, load_rewards
+from pisa_kit.training.settings import Training, Tuning
 
 torch.set_num_threads(1)
 TRAINING = Training(steps=4, batch=2, learning_rate=1e-4, warmup=1, decay=0, ema=0.5, log_every=1, checkpoint_every=1)

@@ -10,8 +10,8 @@ import time
 import psutil
 import pytest
 
-from pisa_kit.files import InputError
-from pisa_kit.parallel import on_cluster, run_jobs
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.parallel import on_cluster, run_jobs
 
 
 def job(number: int) -> int:

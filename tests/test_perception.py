@@ -7,21 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from perception_accuracy import depth_accuracy, flow_accuracy, perception_accuracy, tracker_accuracy
 from torch import nn
 
-from pisa_kit.background_tracker import track_background
-from pisa_kit.conditioning import to_video
-from pisa_kit.depth import load_depth, video_depth
-from pisa_kit.files import InputError, read_json
-from pisa_kit.flow import load_flow, video_flow
-from pisa_kit.masks import load_tracker, track_clips, track_net
-from pisa_kit.metrics import fixed
-from pisa_kit.net_files import save_net
-from pisa_kit.perception_accuracy import depth_accuracy, flow_accuracy, perception_accuracy, tracker_accuracy
-from pisa_kit.presets import Training
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
-from pisa_kit.tiny_nets import DepthNet, FlowNet, MaskTracker
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import read_json
+from pisa_kit.metrics.l2_chamfer_iou import fixed
+from pisa_kit.perception.background_tracker import track_background
+from pisa_kit.perception.depth import load_depth, video_depth
+from pisa_kit.perception.flow import load_flow, video_flow
+from pisa_kit.perception.nets import DepthNet, FlowNet, MaskTracker, save_net
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.perception.trackers import load_tracker, track_clips, track_net
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.training.settings import Training
 
 torch.set_num_threads(1)
 SETTINGS = Training(steps=3, batch=4, learning_rate=1e-3)

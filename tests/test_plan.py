@@ -6,11 +6,12 @@ import pytest
 import torch
 from tiny_pipelines import make
 
-from pisa_kit.cost import step_cost
-from pisa_kit.embedded import load
-from pisa_kit.files import InputError
-from pisa_kit.plan import count, decoding, forward, looking, plan, skeleton, tuning_activations, videos
-from pisa_kit.presets import PRESETS, Training, Tuning
+from pisa_kit.core.errors import InputError
+from pisa_kit.models.embedded import load
+from pisa_kit.study.cost import step_cost
+from pisa_kit.study.plan import count, decoding, forward, looking, plan, skeleton, tuning_activations, videos
+from pisa_kit.study.presets import PRESETS
+from pisa_kit.training.settings import Training, Tuning
 
 
 def test_a_known_layer_is_counted_exactly():

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pisa_kit import physics_plots
-from pisa_kit.clips import Camera
-from pisa_kit.distribution import Ambiguity
-from pisa_kit.generalization import slopes
-from pisa_kit.presets import Ranges
+from pisa_kit.clips.clip import Camera
+from pisa_kit.metrics.generalization import slopes
+from pisa_kit.sim.settings import Ranges
+from pisa_kit.sim.worlds import Ambiguity
+from pisa_kit.viz import physics_figures
 
 EDGES = (2.0, 3.5, 5.0), (0.5, 1.25, 2.0)
 AMBIGUITY = Ambiguity(0.5, 61.5, 8.0, stats.uniform(2.0, 1.5))
@@ -28,7 +28,7 @@ def table(values) -> pd.DataFrame:
 
 
 def test_a_cell_shows_the_mean_of_its_clips():
-    figure = physics_plots.cell_maps(table([0.1, 0.3, 0.5]), "l2", *EDGES, Ranges())
+    figure = physics_figures.cell_maps(table([0.1, 0.3, 0.5]), "l2", *EDGES, Ranges())
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["0.200", "0.500"]
     [box] = figure.axes[0].patches
     assert (box.get_x(), box.get_width(), box.get_y(), box.get_height()) == (2.0, 1.5, 0.5, 0.75)
@@ -36,7 +36,7 @@ def test_a_cell_shows_the_mean_of_its_clips():
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_map_without_any_value_is_empty(signed):
-    figure = physics_plots.cell_maps(table([np.nan] * 3), "l2", *EDGES, Ranges(), signed=signed)
+    figure = physics_figures.cell_maps(table([np.nan] * 3), "l2", *EDGES, Ranges(), signed=signed)
     assert not figure.axes[0].texts
 
 
@@ -45,16 +45,16 @@ def test_lines_have_the_joint_slopes():
     rows = pd.DataFrame({"height": rng.uniform(0, 1, 40), "size": rng.uniform(0, 1, 40), "method": "PSFT"})
     rows["g_eff"] = 5 + 3 * rows["height"]
     found = slopes(rows, "g_eff", ("height", "size")).assign(method="PSFT")
-    axes = physics_plots.gravity_slopes(rows, found).axes
+    axes = physics_figures.gravity_slopes(rows, found).axes
     for axis, slope in zip(axes, (3, 0), strict=True):
         x, y = axis.lines[0].get_data()
         assert (y[1] - y[0]) / (x[1] - x[0]) == pytest.approx(slope, abs=1e-9)
 
 
 def test_fall_times_and_falls_in_space_take_methods_without_any():
-    figure = physics_plots.fall_times({"base": np.full(9, np.nan), "PSFT": np.linspace(0.4, 0.5, 9)}, AMBIGUITY)
+    figure = physics_figures.fall_times({"base": np.full(9, np.nan), "PSFT": np.linspace(0.4, 0.5, 9)}, AMBIGUITY)
     assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["analytic", "PSFT, n = 9"]
     camera = Camera(61.5, 0.5, (32, 32))
     fall = np.column_stack([np.zeros(5), np.full(5, 2.0), np.linspace(1, 0, 5)])
-    figure = physics_plots.in_space({"base": [], "PSFT": [fall]}, AMBIGUITY, camera)
+    figure = physics_figures.in_space({"base": [], "PSFT": [fall]}, AMBIGUITY, camera)
     assert len(figure.axes[0].lines) == 0 and len(figure.axes[1].lines) == 2

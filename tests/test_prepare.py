@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 from test_adapters import small_sam2
 
-from pisa_kit import prepare as module
-from pisa_kit.embedded import load
-from pisa_kit.files import DATA, InputError, write_json
-from pisa_kit.footage import import_video
-from pisa_kit.generators import Protocol, generate, read_videos
-from pisa_kit.judge import judge
-from pisa_kit.layouts import write_clip
-from pisa_kit.masks import Sam2
-from pisa_kit.prepare import Settings, lines, prepare, read_prepared
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.clips import formats
+from pisa_kit.clips.formats import write_clip
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import DATA, write_json
+from pisa_kit.metrics.evaluation import judge
+from pisa_kit.models.embedded import load
+from pisa_kit.models.generation import Protocol, generate, read_videos
+from pisa_kit.perception import prepare as module
+from pisa_kit.perception.footage import import_video
+from pisa_kit.perception.prepare import Settings, lines, prepare, read_prepared
+from pisa_kit.perception.trackers import Sam2
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
 
 EMBEDDED = Settings(size=64, fps=16, frames=17)
 
@@ -76,7 +78,7 @@ def test_a_second_call_does_nothing_again_and_other_settings_are_refused(sim, tm
     one = tmp_path / "seen" / "00.npz"
     one.unlink()
     made = []
-    real_write = module.write_clip
+    real_write = formats.write_clip
     monkeypatch.setattr(module, "write_clip", lambda clip, path: made.append(path) or real_write(clip, path))
     prepare(sim, tmp_path, EMBEDDED)
     assert made == [one]

@@ -5,11 +5,13 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 
-from pisa_kit import corpora, pretrain
-from pisa_kit.autoencoder import CHANNELS
-from pisa_kit.files import read_json, read_npz
-from pisa_kit.presets import PRESETS, Training
-from pisa_kit.scenes import COLOURS, sample
+from pisa_kit.core.storage import read_json, read_npz
+from pisa_kit.models.codec import CHANNELS
+from pisa_kit.sim import corpora
+from pisa_kit.sim.scenes import COLOURS, sample
+from pisa_kit.study.presets import PRESETS
+from pisa_kit.training import pretrain
+from pisa_kit.training.settings import Training
 
 torch.set_num_threads(1)
 STAGES = (

@@ -7,14 +7,15 @@ import pytest
 import torch
 from diffusers import WanImageToVideoPipeline
 
-from pisa_kit import psft
-from pisa_kit.autoencoder import CHANNELS
-from pisa_kit.conditioning import encode, to_video
-from pisa_kit.embedded import SHIFT, assemble
-from pisa_kit.files import InputError
-from pisa_kit.presets import Training
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.core.errors import InputError
+from pisa_kit.models.codec import CHANNELS
+from pisa_kit.models.conditioning import encode
+from pisa_kit.models.embedded import SHIFT, assemble
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.training import loop, psft
+from pisa_kit.training.settings import Training
 
 torch.set_num_threads(1)
 SETTINGS = Training(steps=6, batch=2, learning_rate=1e-3, warmup=2, ema=0.5, log_every=1, checkpoint_every=2)
@@ -101,7 +102,7 @@ def test_a_smaller_number_of_steps_that_is_asked_for_later_is_made(cached, tmp_p
     alone = psft.train_transformer(assemble(), cached[0], replace(SETTINGS, steps=4, decay=0), tmp_path / "alone")
     for name, value in alone.transformer.state_dict().items():
         assert torch.equal(value, late.transformer.state_dict()[name]), name
-    assert psft.steps_done(tmp_path / "run" / "checkpoint.safetensors") == SETTINGS.steps, "the longer run stays"
+    assert loop.steps_done(tmp_path / "run" / "checkpoint.safetensors") == SETTINGS.steps, "the longer run stays"
 
 
 def test_places_below_an_object_are_known_from_its_first_mask():

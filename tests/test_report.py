@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from pisa_kit import report
-from pisa_kit.report import CANNOT_BE_ASKED, NOT_REPRODUCED, NOT_TESTED, REPRODUCED
+from pisa_kit.study import report
+from pisa_kit.study.report import CANNOT_BE_ASKED, NOT_REPRODUCED, NOT_TESTED, REPRODUCED
 
 
 def row(method, split, metric, mean):

@@ -4,12 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from pisa_kit.motion import Motion
-from pisa_kit.reward_maps import draw, look, reward_maps
-from pisa_kit.rewards import MAKERS
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
-from pisa_kit.training_plots import reward_and_metrics
+from pisa_kit.sim.motion import Motion
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.training.rewards import MAKERS
+from pisa_kit.viz.reward_maps import draw, look, reward_maps
+from pisa_kit.viz.training_figures import reward_and_metrics
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from pisa_kit.conditioning import to_video
-from pisa_kit.depth import load_depth_anything
-from pisa_kit.files import InputError
-from pisa_kit.masks import load_sam2
-from pisa_kit.motion import Motion
-from pisa_kit.rewards import MAKERS, Truth, depth, load_rewards
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.core.errors import InputError
+from pisa_kit.perception.depth import load_depth_anything
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.perception.trackers import load_sam2
+from pisa_kit.sim.motion import Motion
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.training.rewards import MAKERS, Truth, depth, load_rewards
 
 torch.set_num_threads(1)
 STILL = Motion("hovers", *([(0.0, 0.0, 0.0)] * 3))

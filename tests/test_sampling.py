@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from pisa_kit.autoencoder import CHANNELS
-from pisa_kit.conditioning import Condition, condition, encode, token_timesteps, velocity, with_first_frame
-from pisa_kit.embedded import SHIFT, assemble
-from pisa_kit.psft import draw_sigma, velocity_loss
-from pisa_kit.sampling import noise_like, sample, sample_latents
+from pisa_kit.models.codec import CHANNELS
+from pisa_kit.models.conditioning import Condition, condition, encode, token_timesteps, velocity, with_first_frame
+from pisa_kit.models.embedded import SHIFT, assemble
+from pisa_kit.models.sampling import noise_like, sample, sample_latents
+from pisa_kit.training.psft import draw_sigma, velocity_loss
 
 torch.set_num_threads(1)
 CAPTIONS = ["A red mug falls.", "A blue sphere rises."]

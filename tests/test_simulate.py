@@ -9,12 +9,13 @@ import pytest
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from pisa_kit import scene_model
-from pisa_kit.files import InputError
-from pisa_kit.kinematics import drop_pixels, fall_time, g_eff, track
-from pisa_kit.presets import Ranges
-from pisa_kit.scenes import Scene, sample
-from pisa_kit.simulate import run_physics, simulate
+from pisa_kit.core.errors import InputError
+from pisa_kit.metrics.fall_time import fall_time, track
+from pisa_kit.metrics.gravity import drop_pixels, g_eff
+from pisa_kit.sim import mujoco_model
+from pisa_kit.sim.scenes import Scene, sample
+from pisa_kit.sim.settings import Ranges
+from pisa_kit.sim.simulate import run_physics, simulate
 
 FPS = 16
 SPLITS = ("seen", "unseen")
@@ -31,7 +32,7 @@ def clips():
 
 def gap(model, scene: Scene) -> float:
     """Metres the dropped object can sink before it touches anything, by bisection on MuJoCo's collision check."""
-    mujoco = scene_model.load_mujoco()
+    mujoco = mujoco_model.load_mujoco()
     data = mujoco.MjData(model)
     height = data.qpos[-5].copy()
     bodies = lambda: model.geom_bodyid[data.contact.geom][data.contact.dist <= 0]  # noqa: E731
@@ -48,7 +49,7 @@ def test_fall_time_is_analytic_on_200_scenes():
     errors = []
     for seed in range(200):
         drawn = scene(seed)
-        model = scene_model.build(drawn, 64)
+        model = mujoco_model.build(drawn, 64)
         contacts = run_physics(model, drawn, 17, FPS)["contacts"]
         errors.append(contacts[0] - np.sqrt(2 * gap(model, drawn) / 9.81))
     assert np.abs(errors).max() < 0.5 / FPS
@@ -57,14 +58,14 @@ def test_fall_time_is_analytic_on_200_scenes():
 
 def test_fall_to_the_floor_takes_sqrt_2h_over_g():
     drawn = [scene(seed, others=(0, 0)) for seed in range(40)]
-    first = [run_physics(scene_model.build(s, 64), s, 17, FPS)["contacts"][0] for s in drawn]
+    first = [run_physics(mujoco_model.build(s, 64), s, 17, FPS)["contacts"][0] for s in drawn]
     late = np.array(first) - [np.sqrt(2 * s.height / 9.81) for s in drawn]
     assert np.abs(late).max() < 0.0025 and abs(np.median(late)) < 0.00001
 
 
 def test_velocities_are_the_poses_rates_of_change_in_world_axes():
     drawn, fps = scene(7), 400
-    motion = run_physics(scene_model.build(drawn, 64), drawn, 400, fps)
+    motion = run_physics(mujoco_model.build(drawn, 64), drawn, 400, fps)
     turns = Rotation.from_quat(motion["poses"][:, -1, 3:], scalar_first=True)
     spin = (turns[2:] * turns[:-2].inv()).as_rotvec() * fps / 2
     linear = (motion["poses"][2:, -1, :3] - motion["poses"][:-2, -1, :3]) * fps / 2
@@ -74,10 +75,10 @@ def test_velocities_are_the_poses_rates_of_change_in_world_axes():
 
 
 def test_frame_0_is_at_rest_and_nothing_overlaps():
-    mujoco = scene_model.load_mujoco()
+    mujoco = mujoco_model.load_mujoco()
     for seed in range(60):
         drawn = scene(seed)
-        model = scene_model.build(drawn, 64)
+        model = mujoco_model.build(drawn, 64)
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
         assert data.contact.dist.min(initial=0) > -1e-4
@@ -185,7 +186,7 @@ def test_effective_gravity_of_simulated_clips(clips):
 @pytest.mark.parametrize("restitution", [0.1, 0.3, 0.5])
 def test_restitution_is_rebound_speed_over_impact_speed(restitution):
     drawn = scene(12, others=(0, 0)).with_drop(shape="sphere", restitution=restitution, height=1.0)
-    motion = run_physics(scene_model.build(drawn, 64), drawn, 240, 200)
+    motion = run_physics(mujoco_model.build(drawn, 64), drawn, 240, 200)
     bottom = motion["poses"][:, -1, 2] - drawn.dropped.size / 2
     lowest = bottom[:120].argmin()
     assert np.sqrt(bottom[lowest:].max() / 1.0) == pytest.approx(restitution, abs=0.04)
@@ -193,13 +194,13 @@ def test_restitution_is_rebound_speed_over_impact_speed(restitution):
 
 def test_gravity_is_a_parameter():
     slow = replace(scene(2, others=(0, 0)), gravity=2.0)
-    contacts = run_physics(scene_model.build(slow, 64), slow, 33, FPS)["contacts"]
+    contacts = run_physics(mujoco_model.build(slow, 64), slow, 33, FPS)["contacts"]
     assert contacts[0] == pytest.approx(np.sqrt(2 * slow.height / 2.0), abs=0.003)
 
 
 def test_missing_egl_names_the_library_and_the_remedy(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "egl")
-    monkeypatch.setattr(scene_model.ctypes.util, "find_library", lambda name: None)
-    scene_model.load_mujoco.cache_clear()
-    with pytest.raises(scene_model.RenderError, match="No EGL library.*apt-get install -y libegl1"):
+    monkeypatch.setattr(mujoco_model.ctypes.util, "find_library", lambda name: None)
+    mujoco_model.load_mujoco.cache_clear()
+    with pytest.raises(mujoco_model.RenderError, match="No EGL library.*apt-get install -y libegl1"):
         simulate(scene(0))

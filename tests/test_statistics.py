@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pisa_kit.statistics import bootstrap, matrix, mean, median, readable, reduction, skill, slopes, summarise
+from pisa_kit.metrics.statistics import bootstrap, matrix, mean, median, readable, reduction, skill, slopes, summarise
 
 
 def test_the_interval_is_the_normal_one_for_many_values():

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from pisa_kit.conditioning import to_video
-from pisa_kit.files import InputError
-from pisa_kit.presets import Training
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
-from pisa_kit.tiny_nets import DepthNet, FlowNet, MaskTracker, UNet, depth_loss, erase, flow_loss, tracking_loss
-from pisa_kit.training import train
+from pisa_kit.core.errors import InputError
+from pisa_kit.perception.nets import DepthNet, FlowNet, MaskTracker, UNet, depth_loss, erase, flow_loss, tracking_loss
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.training.loop import train
+from pisa_kit.training.settings import Training
 
 torch.set_num_threads(1)
 

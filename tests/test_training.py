@@ -12,10 +12,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from pisa_kit import training
-from pisa_kit.files import InputError
-from pisa_kit.presets import Training
-from pisa_kit.training import TrainingError, train
+from pisa_kit.core.errors import InputError
+from pisa_kit.training import loop, optimizers
+from pisa_kit.training.loop import TrainingError, train
+from pisa_kit.training.settings import Training
 
 SETTINGS = Training(steps=12, batch=8, learning_rate=0.05, warmup=3, ema=0.8, checkpoint_every=5, log_every=2)
 TARGET = torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.7, -0.4]])
@@ -27,7 +27,7 @@ def make_model() -> nn.Module:
 
 
 def make_batch(step: int, process: int, processes: int) -> torch.Tensor:
-    return torch.randn(8, 3, generator=training.seeded(7, step))[process::processes]
+    return torch.randn(8, 3, generator=loop.seeded(7, step))[process::processes]
 
 
 def loss(model, batch, generator) -> dict[str, torch.Tensor]:
@@ -99,13 +99,13 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(tmp_p
 
     with pytest.raises(TrainingError, match="step 7: loss, error, gradient is not finite"):
         train(make_model(), loss, broken, SETTINGS, tmp_path)
-    assert training.load_checkpoint(*_checkpoint_arguments(tmp_path)) == 5
+    assert loop.load_checkpoint(*_checkpoint_arguments(tmp_path)) == 5
 
 
 def _checkpoint_arguments(folder: Path, model: nn.Module | None = None, settings: Training = SETTINGS):
     model = model or make_model()
-    optimizer = training.Optimizer(list(model.parameters()), settings)
-    return folder / "checkpoint.safetensors", model, optimizer, training.EMAModel(model.parameters()), settings
+    optimizer = optimizers.Optimizer(list(model.parameters()), settings)
+    return folder / "checkpoint.safetensors", model, optimizer, loop.EMAModel(model.parameters()), settings
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
@@ -116,7 +116,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training.safetensors.torch, "save_file", full)
+    monkeypatch.setattr(loop.safetensors.torch, "save_file", full)
     with pytest.raises(
         InputError, match="checkpoint: cannot be written .*No space left.* earlier checkpoint is intact"
     ):
@@ -128,14 +128,14 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
 def test_foreign_checkpoints_are_refused(tmp_path):
     train(make_model(), loss, make_batch, replace(SETTINGS, steps=5), tmp_path)
     with pytest.raises(InputError, match="checkpoint.safetensors: weights: belong to another model"):
-        training.load_checkpoint(*_checkpoint_arguments(tmp_path, nn.Linear(4, 2, bias=False)))
+        loop.load_checkpoint(*_checkpoint_arguments(tmp_path, nn.Linear(4, 2, bias=False)))
     other = replace(SETTINGS, learning_rate=0.1)
     with pytest.raises(InputError, match="settings: learning_rate differ"):
-        training.load_checkpoint(*_checkpoint_arguments(tmp_path, settings=other))
+        loop.load_checkpoint(*_checkpoint_arguments(tmp_path, settings=other))
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="checkpoint: is damaged"):
-        training.load_checkpoint(*_checkpoint_arguments(tmp_path))
+        loop.load_checkpoint(*_checkpoint_arguments(tmp_path))
 
 
 @pytest.mark.parametrize("field, value", [("steps", 0), ("ema", 1.0), ("precision", "bf61"), ("learning_rate", -1.0)])
@@ -167,7 +167,7 @@ for steps in (6, 12):
     assert done.returncode == 0, done.stderr[-2000:]
 
     def one(model, batch, generator):
-        halves = [loss(model, batch[process::2], training.seeded(0)) for process in (0, 1)]
+        halves = [loss(model, batch[process::2], loop.seeded(0)) for process in (0, 1)]
         return {name: sum(half[name] for half in halves) / 2 for name in halves[0]}
 
     for steps in (6, 12):
@@ -182,16 +182,16 @@ def test_trackers_follow_the_log_and_an_unknown_one_is_refused(tmp_path, monkeyp
     train(make_model(), loss, make_batch, replace(SETTINGS, steps=6), tmp_path)
     train(make_model(), loss, make_batch, SETTINGS, tmp_path)  # continued: no step is recorded twice
     events = EventAccumulator(str(tmp_path / "pisa_kit")).Reload()
-    lines = training.read_log(tmp_path)
+    lines = loop.read_log(tmp_path)
     recorded = {event.step: event.value for event in events.Scalars("loss")}
     assert recorded == {line["step"]: pytest.approx(line["loss"], rel=1e-5) for line in lines}
-    monkeypatch.setenv(training.LOG_WITH, "tensorbord")
+    monkeypatch.setenv(loop.LOG_WITH, "tensorbord")
     with pytest.raises(InputError, match="tracker.*tensorboard"):
         train(make_model(), loss, make_batch, SETTINGS, tmp_path / "other")
-    monkeypatch.setenv(training.LOG_WITH, "swanlab")
+    monkeypatch.setenv(loop.LOG_WITH, "swanlab")
     with pytest.raises(InputError, match="swanlab is not installed"):
         train(make_model(), loss, make_batch, SETTINGS, tmp_path / "other")
-    monkeypatch.setenv(training.LOG_WITH, "")
+    monkeypatch.setenv(loop.LOG_WITH, "")
     train(make_model(), loss, make_batch, SETTINGS, tmp_path / "none")
     assert not (tmp_path / "none" / "pisa_kit").exists()
 

@@ -1,6 +1,6 @@
 """A test is asked of a model only if its ceilings pass it."""
 
-from pisa_kit.verdicts import ask, asked
+from pisa_kit.metrics.verdicts import ask, asked
 
 MEASURED = {"PSFT": "3 %", "codec": "17 %", "ideal": "1 %", "frozen": "90 %"}
 

@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 import torch
 from diffusers import WanImageToVideoPipeline
+from perception_accuracy import perception_accuracy
 from PIL import Image
 
-from pisa_kit.autoencoder import psnr
-from pisa_kit.conditioning import to_video
-from pisa_kit.corpora import reconstruct
-from pisa_kit.embedded import BASE, load
-from pisa_kit.files import WEIGHTS
-from pisa_kit.generators import Protocol, generate
-from pisa_kit.judge import judge
-from pisa_kit.perception_accuracy import perception_accuracy
-from pisa_kit.presets import Video
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
+from pisa_kit.core.storage import WEIGHTS
+from pisa_kit.metrics.evaluation import judge
+from pisa_kit.models.codec import psnr, reconstruct
+from pisa_kit.models.embedded import BASE, load
+from pisa_kit.models.generation import Protocol, generate
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.settings import Video
+from pisa_kit.sim.simulate import simulate
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from pisa_kit import plotting
-from pisa_kit.clips import Clip
-from pisa_kit.generalization import Cell
-from pisa_kit.inspection import inspect_pair
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
-from pisa_kit.widgets import cell_browser, inspect, live_curve, playground
+from pisa_kit.clips.clip import Clip
+from pisa_kit.sim.probes import Cell
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.viz import figures
+from pisa_kit.viz.inspector import inspect_pair
+from pisa_kit.viz.widgets import cell_browser, inspect, live_curve, playground
 
 VIDEO = {"size": 32, "frames": 9, "fps": 16}
 
@@ -81,7 +81,7 @@ def test_playground_plays_a_new_drop_and_reports_bad_values():
 
 
 def test_chronophotograph_shows_every_position(truth):
-    picture = plotting.chronophotograph(truth.frames, truth.dropped)
+    picture = figures.chronophotograph(truth.frames, truth.dropped)
     last = len(truth) - 1
     for frame in (0, 2, last):
         free = truth.dropped[frame] & ~truth.dropped[frame + 1 :].any(0)
@@ -89,7 +89,7 @@ def test_chronophotograph_shows_every_position(truth):
 
 
 def test_flow_colours_are_white_where_nothing_moves(truth):
-    colours = plotting.flow_colours(truth.flow[3])
+    colours = figures.flow_colours(truth.flow[3])
     assert (colours[~truth.masks[3].any(0)] == 255).all() and (colours[truth.dropped[3]] < 255).any()
 
 

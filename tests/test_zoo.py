@@ -9,13 +9,13 @@ import pytest
 import tiny_pipelines
 import torch
 
-from pisa_kit.clips import Clip
-from pisa_kit.files import InputError
-from pisa_kit.footage import to_square
-from pisa_kit.generators import Protocol, generate
-from pisa_kit.scenes import sample
-from pisa_kit.simulate import simulate
-from pisa_kit.zoo import ZOO, StockModel, open_model, widen
+from pisa_kit.clips.clip import Clip
+from pisa_kit.clips.resize import to_square
+from pisa_kit.core.errors import InputError
+from pisa_kit.models.generation import Protocol, generate
+from pisa_kit.models.zoo import ZOO, StockModel, open_model, widen
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
 
 PROTOCOL = Protocol("x", steps=2, guidance=3.0, size=32, frames=9, fps=16)
 

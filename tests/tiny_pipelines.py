@@ -41,8 +41,8 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from pisa_kit.embedded import make_tokenizer
-from pisa_kit.zoo import NoGuardrail
+from pisa_kit.models.embedded import make_tokenizer
+from pisa_kit.models.zoo import NoGuardrail
 
 TEXT = 32
 

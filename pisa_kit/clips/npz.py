@@ -1,0 +1,113 @@
+"""Our own complete clip format: one npz with every field of a `Clip`, and nothing pickled."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from pisa_kit.clips.archives import label
+from pisa_kit.clips.clip import Camera, Clip
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import read_npz, write_npz
+
+FORMAT = "pisa_kit clip 1"
+_ARRAYS = ("depth", "flow", "poses", "velocities", "contacts")
+_REMEDY = "Write it again with pisa_kit.layouts.write_clip."
+
+
+def write_clip_file(clip: Clip, path) -> None:
+    """Writes every field of `clip` to an `.npz` file.
+
+    Raises:
+        InputError: wrong suffix, `path` is a folder, or `clip.info` holds what JSON cannot.
+    """
+    path = Path(path)
+    if path.suffix != ".npz" or path.is_dir():
+        raise InputError(path, "path", "is not the name of an .npz file", "Give a file name that ends in .npz.")
+    arrays = {name: getattr(clip, name) for name in _ARRAYS if getattr(clip, name) is not None}
+    if clip.masks is not None:
+        arrays["mask_bits"] = np.packbits(clip.masks)
+        arrays["mask_shape"] = np.array(clip.masks.shape)
+    write_npz(path, facts=np.frombuffer(_facts(clip, path), np.uint8), frames=clip.frames, **arrays)
+
+
+def _facts(clip: Clip, path) -> bytes:
+    """What is not an array, as JSON."""
+    camera = clip.camera
+    facts = {
+        "format": FORMAT,
+        "fps": float(clip.fps),
+        "caption": clip.caption,
+        "name": clip.name,
+        "camera": camera and {"focal": camera.focal, "height": camera.height, "center": list(camera.center)},
+        "info": clip.info,
+    }
+    return encode_json(facts, path, "info")
+
+
+def encode_json(data, path, field: str) -> bytes:
+    """`data` as JSON; InputError (file `path`, `field`) if it holds what JSON cannot."""
+    try:
+        return json.dumps(data, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        problem = f"cannot be written as JSON ({error})"
+        raise InputError(path, field, problem, "Use str, int, float, list and dict.") from error
+
+
+def read_clip_file(path) -> Clip:
+    """Reads what `write_clip_file` wrote.
+
+    Args:
+        path: the file, or an open binary file with a `name`.
+
+    Raises:
+        InputError: missing, truncated, corrupt, pickled, or an npz of another kind.
+    """
+    name = label(path)
+    try:
+        arrays = read_npz(str(path) if isinstance(path, Path) else path)
+    except MemoryError as error:
+        raise InputError(name, "array data", "claims an impossible size", _REMEDY) from error
+    facts = _read_facts(arrays, name)
+    masks = _read_masks(arrays, name)
+    try:
+        camera = facts["camera"] and Camera(
+            facts["camera"]["focal"], facts["camera"]["height"], tuple(facts["camera"]["center"])
+        )
+        return Clip(
+            frames=arrays["frames"],
+            fps=facts["fps"],
+            masks=masks,
+            camera=camera,
+            caption=facts["caption"],
+            name=facts["name"],
+            info=facts["info"],
+            **{name: arrays.get(name) for name in _ARRAYS},
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(name, "facts", f"are incomplete ({error})", _REMEDY) from error
+    except InputError as error:
+        raise InputError(name, error.field, error.problem, error.remedy) from error
+
+
+def _read_facts(arrays: dict[str, np.ndarray], name: str) -> dict:
+    if "facts" not in arrays or "frames" not in arrays:
+        problem = f"is not a clip file (it has {', '.join(arrays) or 'nothing'})"
+        raise InputError(name, "facts", problem, "Name a clip written by pisa_kit.")
+    try:
+        facts = json.loads(arrays["facts"].tobytes())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(name, "facts", f"are not JSON ({error})", _REMEDY) from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise InputError(name, "format", f"is not {FORMAT!r}", _REMEDY)
+    return facts
+
+
+def _read_masks(arrays: dict[str, np.ndarray], name: str) -> np.ndarray | None:
+    if "mask_bits" not in arrays:
+        return None
+    bits, shape = arrays["mask_bits"], arrays.get("mask_shape")
+    fits = shape is not None and shape.shape == (4,) and shape.dtype.kind in "iu" and bits.dtype == np.uint8
+    if not fits or shape.min() < 1 or bits.size != -(-int(shape.prod()) // 8):
+        raise InputError(name, "mask_shape", "does not fit the packed masks", _REMEDY)
+    return np.unpackbits(bits, count=int(shape.prod())).view(bool).reshape(shape)

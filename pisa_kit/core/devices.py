@@ -1,0 +1,31 @@
+"""Where models work: which process this is among those started together, and which device is its own."""
+
+import torch
+from accelerate import PartialState
+
+from pisa_kit.core.errors import InputError, first_line
+
+
+def processes() -> PartialState:
+    """This process among those that `accelerate launch` or torchrun started together; alone without them."""
+    return PartialState(cpu=no_gpu())
+
+
+def device() -> torch.device:
+    """Where models work: this process's GPU, or the CPU."""
+    return processes().device
+
+
+def check_device(device: str):
+    """Raises InputError unless torch can use the device."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            "arguments", "device", f"{device!r} cannot be used ({first_line(error)})", "Use cpu."
+        ) from error
+
+
+def no_gpu() -> bool:
+    """Is there no CUDA device? accelerate must be told, or it starts no processes on CPUs."""
+    return not torch.cuda.is_available()

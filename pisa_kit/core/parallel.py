@@ -1,0 +1,78 @@
+"""Jobs in several processes, here or on a cluster. Free of torch, which a simulating worker need not load."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.parallel import get_active_backend
+
+from pisa_kit.core.errors import InputError, first_line
+from pisa_kit.core.progress import Bar
+
+WORKERS = 2
+
+
+@contextmanager
+def on_cluster(address: str | None) -> Iterator[None]:
+    """Inside, joblib's jobs (simulation, tracking, scoring) run on a Dask or Ray cluster, by these engines' own means.
+
+    The machines need this environment and the same folders. Dask's workers must have one thread each
+    (`dask worker --nthreads 1`): the simulator's pictures do not survive threads.
+
+    Args:
+        address: "dask://HOST:PORT" of a scheduler, "ray://HOST:PORT", "ray" for a local one; None: plain processes.
+
+    Raises:
+        InputError: another kind of address, an engine that is not installed, or a cluster that does not answer.
+    """
+    if address is None:
+        yield
+        return
+    kind, _, place = address.partition("://")
+    if kind not in ("dask", "ray"):
+        raise InputError("arguments", "cluster", f"is {address!r}", "Give dask://HOST:PORT, ray://HOST:PORT or ray.")
+    try:
+        client = _connect(kind, place)
+    except ImportError as error:
+        package = {"dask": "distributed", "ray": "ray"}[kind]
+        raise InputError("arguments", "cluster", f"needs {package}", f"pip install {package}") from error
+    except (OSError, ConnectionError, TimeoutError) as error:
+        problem = f"{address} does not answer ({first_line(error)})"
+        raise InputError("arguments", "cluster", problem, "Start it first, and give its address.") from error
+    with client, parallel_config(kind):
+        yield
+
+
+def _connect(kind: str, place: str):
+    """A context in which the cluster is connected."""
+    if kind == "dask":
+        from distributed import Client
+
+        return Client(place, timeout=20)
+    import ray
+    from ray.util.joblib import register_ray
+
+    ray.init(address=f"ray://{place}" if place else None, ignore_reinit_error=True)
+    register_ray()
+    return nullcontext()
+
+
+def results_of(jobs: Iterable, workers: int, **options) -> Iterable:
+    """Results of `joblib.delayed` jobs in their order: one by one as they come, with Ray all at the end."""
+    one_by_one = get_active_backend()[0].supports_return_generator
+    return Parallel(n_jobs=workers, return_as="generator" if one_by_one else "list", **options)(jobs)
+
+
+def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int = WORKERS) -> list:
+    """`function(*job)` for every job, in the order of the jobs; a worker uses one thread and shows no bars."""
+    jobs = list(jobs)
+    results = results_of((delayed(function)(*job) for job in jobs), workers, initializer=_silence)
+    return list(Bar(results, total=len(jobs), desc=label, unit="job", disable=not jobs))
+
+
+def _silence():
+    """Errors still reach the caller: joblib hands them on."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    sys.stderr = open(os.devnull, "w")

@@ -1,0 +1,110 @@
+"""Videos in, one row of numbers per video out: where the object is, how it falls, how it looks."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from pisa_kit.clips.clip import Clip
+from pisa_kit.core.errors import InputError
+from pisa_kit.metrics import gravity
+from pisa_kit.metrics.appearance import background_psnr, object_colour_error
+from pisa_kit.metrics.fall_time import track
+from pisa_kit.metrics.l2_chamfer_iou import fixed
+from pisa_kit.metrics.scoring import Report, clip_row
+from pisa_kit.perception.trackers import track_clips
+from pisa_kit.sim.scenes import Scene
+
+LOOKS = ("object_colour_error", "background_psnr")
+TRACKER = "judge"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge says about some videos.
+
+    Args:
+        table: one row per scored video: `name`, metrics (`evaluate.METRICS`), "fall_l2" (the fixed L2 of the frames
+            before the true object touches anything: fall without bounce), `kinematics.describe`, `LOOKS`, and of
+            simulated clips "distance", "height" and "size" (metres).
+        films: the videos with tracked masks, in the order given; none of the object where it could not be tracked.
+        failures: (name, reason) of those that could not be scored.
+    """
+
+    table: pd.DataFrame
+    films: list[Clip]
+    failures: list[tuple[str, str]]
+
+
+def judge(truths: list[Clip], films: list[Clip], workers: int = 2, tracker: str = TRACKER) -> Judgement:
+    """Tracks the dropped object in every video, from the true mask of frame 0, and measures it.
+
+    Args:
+        truths: simulated clips.
+        films: videos of the same scenes in the same order; only their frames count.
+        workers: processes.
+        tracker: see `masks.track_clips`.
+    """
+    shown = [index for index, truth in enumerate(truths) if truth.dropped[0].any()]
+    tracked = track_clips([films[index] for index in shown], [truths[index] for index in shown], workers, tracker)
+    found = dict(zip(shown, tracked, strict=True))
+    nothing = [np.zeros((len(film), 1, *film.frames.shape[1:3]), bool) for film in films]
+    films = [found.get(index, replace(film, masks=nothing[index])) for index, film in enumerate(films)]
+    report = Report.from_rows([_row(*pair) for pair in zip(truths, films, strict=True)])
+    return Judgement(report.table, films, report.failures)
+
+
+def _row(truth: Clip, film: Clip) -> dict:
+    """Every number of one video, or "name" and "error"."""
+    if not truth.dropped[0].any():
+        return {"name": truth.name, "error": "frame 0 of the true clip does not show the dropped object"}
+    row = clip_row(truth, film)
+    if "error" in row:
+        return row
+    try:
+        row |= gravity.describe(film.dropped, film.fps, truth)
+    except InputError as error:
+        return {"name": truth.name, "error": str(error)}
+    row |= {"object_colour_error": object_colour_error(film.frames, film.dropped)}
+    row |= {"background_psnr": background_psnr(truth, film.frames, film.dropped)}
+    if "scene" in truth.info:
+        scene = Scene.from_dict(truth.info["scene"], truth.name)
+        row |= {"distance": scene.distance, "height": scene.height, "size": scene.dropped.size}
+    return row | {"fall_l2": _before_contact(truth, film)}
+
+
+def _before_contact(truth: Clip, film: Clip) -> float:
+    """The fixed L2 up to the true object's first contact, of the whole clip without one; NaN if it is not known."""
+    if truth.contacts is None:
+        return float("nan")
+    end = max(int(truth.contacts[0] * truth.fps) + 1, 2) if len(truth.contacts) else len(truth)
+    made = film.dropped[: int(end * film.fps / truth.fps)]
+    return fixed(truth.dropped[:end], truth.fps, made, film.fps)["trajectory_l2"]
+
+
+STILL = 3 / 64  # image widths by which an object that stays may move
+
+
+def moves_as_said(verb: str, masks: np.ndarray) -> bool | None:
+    """Does the object move the way a caption of generic motion says (`motion.KINDS`)?
+
+    Args:
+        verb: "falls", "rises", "drifts", "darts", "hovers" or "turns".
+        masks: (T, H, W) bool; first and last sight are compared.
+
+    Returns:
+        None if the object is seen fewer than two times.
+    """
+    seen = track(masks)
+    seen = seen[np.isfinite(seen[:, 0])]
+    if len(seen) < 2:
+        return None
+    right, down = (seen[-1] - seen[0]) / masks.shape[2]
+    return {
+        "falls": down > STILL,
+        "rises": down < -STILL,
+        "drifts": abs(right) > STILL,
+        "darts": np.hypot(right, down) > STILL,
+        "hovers": np.hypot(right, down) <= STILL,
+        "turns": np.hypot(right, down) <= STILL,
+    }[verb]

@@ -1,0 +1,208 @@
+"""From a tracked point to gravity: fits of free fall, with a known and with an unknown camera (arXiv 2512.02016)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from pisa_kit.clips.clip import Clip
+from pisa_kit.core.errors import InputError
+from pisa_kit.metrics.fall_time import bounce, fall_time, landing_frame, track
+from pisa_kit.sim.settings import GRAVITY
+
+BLOCK = 8  # frames of a filmed fall whose errors are drawn together
+
+
+@dataclass(frozen=True)
+class FreeFall:
+    """A fit of `y(t) = start + acceleration t^2 / 2` to an image track (y grows downward, pixels, seconds).
+
+    `frames` counts the frames used; `error` is the standard error of the acceleration, `residual` the rms misfit in
+    pixels. All NaN when fewer than three frames show the object before its first contact.
+    """
+
+    start: float
+    acceleration: float
+    error: float
+    residual: float
+    frames: int
+
+
+def drop_pixels(truth: Clip) -> float:
+    """Image distance the dropped object falls before its first contact: f g t^2 / (2 Z), pixels, t its true time.
+
+    This is the truth's knowledge of where the contact is, not something seen in the video.
+
+    Raises:
+        InputError: the clip carries no camera, poses or contacts.
+    """
+    if truth.camera is None or truth.poses is None or truth.contacts is None:
+        raise InputError(
+            truth.name, "camera, poses, contacts", "are unknown", "Use a simulated clip, or give the drop."
+        )
+    if len(truth.contacts) == 0:
+        return float("nan")
+    gravity = truth.info["scene"]["gravity"] if "scene" in truth.info else GRAVITY
+    return float(truth.camera.focal * gravity * truth.contacts[0] ** 2 / 2 / truth.poses[0, -1, 1])
+
+
+def fit_free_fall(y: np.ndarray, fps: float, drop: float | None = None) -> FreeFall:
+    """Fits free fall from rest at frame 0 to the frames before the first contact, by least squares.
+
+    Args:
+        y: (T,) image height, pixels, y down; NaN where lost.
+        fps: frames per second.
+        drop: see `landing_frame`.
+    """
+    end = landing_frame(y, drop)
+    t = np.arange(len(y))[:end] / fps
+    height = y[:end]
+    seen = np.isfinite(height)
+    if seen.sum() < 3:
+        return FreeFall(*[float("nan")] * 4, frames=int(seen.sum()))
+    design = np.stack([np.ones(seen.sum()), t[seen] ** 2 / 2], 1)
+    (start, acceleration), *_ = np.linalg.lstsq(design, height[seen], rcond=None)
+    misfit = height[seen] - design @ (start, acceleration)
+    variance = (misfit @ misfit) / max(len(misfit) - 2, 1)
+    error = np.sqrt(variance * np.linalg.inv(design.T @ design)[1, 1])
+    return FreeFall(
+        float(start), float(acceleration), float(error), float(np.sqrt(np.mean(misfit**2))), int(seen.sum())
+    )
+
+
+def g_eff(y: np.ndarray, fps: float, metres_per_pixel: float, drop: float | None = None) -> float:
+    """Effective gravity in m/s^2: the image acceleration of the fall times Z / f (arXiv 2512.02016).
+
+    Args:
+        y: (T,) image height, pixels, y down.
+        metres_per_pixel: Z / f, object distance over focal length in pixels.
+    """
+    return fit_free_fall(y, fps, drop).acceleration * metres_per_pixel
+
+
+def describe(masks: np.ndarray, fps: float, truth: Clip) -> dict[str, float]:
+    """Physics of one predicted drop: `g_eff` (m/s^2), `fall_time` and `fall_time_error` (s), `bounce` (share).
+
+    Args:
+        masks: (T, H, W) bool, the dropped object in the prediction.
+        fps: of the prediction.
+        truth: the clip it predicts; a simulated one gives the camera, the distance and the drop. Of any other (a real
+            clip) `g_eff` is NaN, and the true fall time is measured from its masks.
+    """
+    if masks.shape[1:] != truth.frames.shape[1:3]:
+        problem = f"has {masks.shape[2]}x{masks.shape[1]} px, the truth {truth.frames.shape[2]}x{truth.frames.shape[1]}"
+        raise InputError(truth.name, "masks", problem, "Resize the prediction to the truth's size.")
+    y = track(masks)[:, 1]
+    if truth.camera is None or truth.poses is None or truth.contacts is None:
+        landed, true = fall_time(y, fps), fall_time(track(truth.dropped)[:, 1], truth.fps)
+        measured = {"g_eff": float("nan"), "fall_time": landed, "fall_time_error": landed - true}
+        return measured | {"bounce": bounce(y, fps)}
+    drop = drop_pixels(truth)
+    drop = drop if np.isfinite(drop) else None
+    landed = fall_time(y, fps, drop)
+    return {
+        "g_eff": g_eff(y, fps, truth.poses[0, -1, 1] / truth.camera.focal, drop),
+        "fall_time": landed,
+        "fall_time_error": landed - truth.contacts[0] if len(truth.contacts) else float("nan"),
+        "bounce": bounce(y, fps, drop),
+    }
+
+
+def _blocks(values: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` values, drawn as stretches of `BLOCK` neighbours (circular block bootstrap)."""
+    starts = rng.integers(len(values), size=-(-count // BLOCK))
+    return values[(starts[:, None] + np.arange(BLOCK)).ravel()[:count] % len(values)]
+
+
+def _first_bounce(y: np.ndarray) -> int | None:
+    """First frame after the track's first turn upwards in its lower half; None without one.
+
+    For a release that may come later than frame 0 and a camera in which a fall is no parabola.
+    """
+    seen = np.flatnonzero(np.isfinite(y))
+    half = y[seen[0]] + (np.nanmax(y) - y[seen[0]]) / 2 if len(seen) else np.nan
+    for before, turn, after in zip(seen, seen[1:], seen[2:], strict=False):
+        if y[turn] >= half and y[after] <= y[turn] and y[turn] > y[before]:
+            return int(turn)
+    return None
+
+
+@dataclass(frozen=True)
+class ProjectiveFall:
+    """A fit of `y = (a + b s) / (1 + c s)`, `s = (t - release)^2 / 2`, for a camera of unknown pose.
+
+    `release` and `landing` in seconds; `gravity` in m/s^2 follows from the known drop, `gravity_interval` is the 95 %
+    bootstrap interval (residuals resampled in blocks, because neighbours err alike; drop height drawn within its
+    uncertainty).
+    """
+
+    a: float
+    b: float
+    c: float
+    release: float
+    landing: float
+    gravity: float
+    gravity_interval: tuple[float, float]
+    residual: float
+
+    def height(self, t: np.ndarray) -> np.ndarray:
+        """Image height in pixels at times `t` (seconds) of the fall."""
+        return _projective((self.a, self.b, self.c, self.release), t)
+
+
+def _projective(parameters, t):
+    a, b, c, release = parameters
+    s = np.maximum(t - release, 0) ** 2 / 2
+    return (a + b * s) / (1 + c * s)
+
+
+def fit_projective(
+    y: np.ndarray, fps: float, drop: float, drop_error: float = 0.0, draws: int = 200, seed: int = 0
+) -> ProjectiveFall:
+    """Measures gravity from a filmed fall of known height with an unknown, tilted camera.
+
+    A straight line in space maps to the image by a projective function, so the image height of a falling point is a
+    ratio of two linear functions of s = g t^2 / 2. The fit (robust: soft L1) finds the release time; the landing is
+    where the fall meets the track after the bounce; g = 2 drop / (landing - release)^2.
+
+    Args:
+        y: (T,) image height, pixels, y down, NaN where lost; the track holds the release and the first bounce.
+        fps: true recording rate, frames per second.
+        drop: real height of the fall, metres; `drop_error` its standard uncertainty, metres.
+        draws: bootstrap repetitions.
+
+    Raises:
+        InputError: the track has no landing, or fewer than 8 frames of fall.
+    """
+    t = np.arange(len(y)) / fps
+    end = _first_bounce(y)
+    seen = np.flatnonzero(np.isfinite(y[:end]))
+    rebound = np.arange(len(y))[slice(end, None if end is None else end + 6)]
+    rebound = rebound[np.isfinite(y[rebound])]
+    if end is None or len(seen) < 8 or len(rebound) < 4:
+        raise InputError(
+            "track", "y", "shows no whole fall with a bounce", "Include the release and 4 frames of bounce."
+        )
+
+    def measure(heights):
+        start = (heights[seen[0]], 2 * (y[seen[-1]] - y[seen[0]]) / (t[seen[-1]] - t[seen[0]]) ** 2, 0.0, t[seen[0]])
+        misses = lambda p: _projective(p, t[seen]) - heights[seen]  # noqa: E731
+        fit = least_squares(misses, start, x_scale=(100, 1000, 0.1, 0.1), loss="soft_l1").x
+        up = np.polyfit(t[rebound], heights[rebound], 2)
+        grid = np.linspace(t[end - 2], t[end + 1], 600)
+        landing = grid[np.abs(_projective(fit, grid) - np.polyval(up, grid)).argmin()]
+        return fit, landing, np.polyval(up, t[rebound])
+
+    fit, landing, up = measure(y)
+    misfit = y[seen] - _projective(fit, t[seen])
+    rng, gravities = np.random.default_rng(seed), []
+    for _ in range(draws):
+        noisy = y.copy()
+        noisy[seen] = _projective(fit, t[seen]) + _blocks(misfit, len(seen), rng)
+        noisy[rebound] = up + _blocks(misfit, len(rebound), rng)
+        drawn, touched, _ = measure(noisy)
+        gravities.append(2 * (drop + drop_error * rng.standard_normal()) / (touched - drawn[3]) ** 2)
+    low, high = np.percentile(gravities, [2.5, 97.5])
+    gravity = 2 * drop / (landing - fit[3]) ** 2
+    residual = float(np.sqrt(np.mean(misfit**2)))
+    return ProjectiveFall(*map(float, fit), float(landing), float(gravity), (float(low), float(high)), residual)

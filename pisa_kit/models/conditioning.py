@@ -1,0 +1,140 @@
+"""The first-frame condition, built in one place for training, sampling and evaluation (Wan2.2-TI2V's way).
+
+The first latent frame is the clean picture, its tokens are at timestep 0; all other frames are noisy. Noise is at
+sigma = 1, data at sigma = 0, and the model predicts the velocity `noise - x0`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DiffusionPipeline
+from torch import nn
+
+from pisa_kit.models.families import family_of
+
+TRAIN_TIMESTEPS = 1000  # sigma 1 in the transformer's units
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a video is generated from.
+
+    Args:
+        first: (B, C, 1, h, w), normalised latents of the first frame.
+        text: (B, L, D), encoded prompts.
+    """
+
+    first: torch.Tensor
+    text: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, index) -> "Condition":
+        return Condition(self.first[index], self.text[index])
+
+
+@contextmanager
+def placed(part: nn.Module, like: torch.Tensor) -> Iterator[nn.Module]:
+    """Inside, the part is where the tensor is; afterwards where it was: big parts stay off the GPU while idle."""
+    home = next(part.parameters()).device
+    try:
+        yield part.to(like.device)
+    finally:
+        part.to(home)
+
+
+def encode(autoencoder: nn.Module, video: torch.Tensor) -> torch.Tensor:
+    """Video (B, 3, T, H, W) in [-1, 1] to normalised latents (B, C, t, h, w): the posterior's mean."""
+    mean, std = _statistics(autoencoder, video)
+    with placed(autoencoder, video):
+        return (autoencoder.encode(video.to(autoencoder.dtype)).latent_dist.mean.to(video) - mean) / std
+
+
+def decode(autoencoder: nn.Module, latents: torch.Tensor, checkpoint: bool = False, **options) -> torch.Tensor:
+    """Normalised latents (B, C, t, h, w) to pixels (B, 3, T, H, W), about [-1, 1], not clamped.
+
+    Args:
+        autoencoder: where the latents are, if a gradient is wanted.
+        checkpoint: compute activations again in the backward pass.
+        options: of the family's own decoder, e.g. `autoencoder.decode`'s `gradient_frames`.
+    """
+    mean, std = _statistics(autoencoder, latents)
+    raw = (latents * std + mean).to(autoencoder.dtype)
+    with placed(autoencoder, latents):
+        return family_of(autoencoder).decode(autoencoder, raw, checkpoint, **options).to(latents)
+
+
+def _statistics(autoencoder: nn.Module, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return tuple(
+        torch.as_tensor(values, device=like.device, dtype=like.dtype).view(1, -1, 1, 1, 1)
+        for values in family_of(autoencoder).statistics(autoencoder)
+    )
+
+
+@torch.no_grad()
+def condition(pipeline: DiffusionPipeline, frames: torch.Tensor, captions: list[str]) -> Condition:
+    """The condition of each clip.
+
+    Args:
+        frames: (B, 3, H, W) in [-1, 1], the first frames, on the device where everything happens.
+        captions: B prompts.
+    """
+    options = {"do_classifier_free_guidance": False, "max_sequence_length": prompt_tokens(pipeline)}
+    with placed(pipeline.text_encoder, frames):
+        text, mask, *_ = pipeline.encode_prompt(captions, device=frames.device, **options)
+    text = text if mask is None else text * mask[..., None]  # whoever needs the mask again: padding is zeros
+    return Condition(encode(pipeline.vae, frames[:, :, None]), text.to(frames))
+
+
+def prompt_tokens(pipeline: DiffusionPipeline) -> int:
+    """The length that prompts are padded to, with zeros."""
+    return min(family_of(pipeline).prompt_tokens, pipeline.tokenizer.model_max_length)
+
+
+def pad_text(text: np.ndarray, pipeline: DiffusionPipeline) -> torch.Tensor:
+    """Encoded prompts (B, L, D), stored without padding, at the length that the pipeline uses."""
+    return F.pad(torch.from_numpy(text), (0, 0, 0, prompt_tokens(pipeline) - text.shape[1]))
+
+
+def with_first_frame(latents: torch.Tensor, given: Condition) -> torch.Tensor:
+    """Latents (B, C, t, h, w) with the first frame replaced by the condition's."""
+    return torch.cat([given.first.to(latents), latents[:, :, 1:]], 2)
+
+
+def token_timesteps(transformer: nn.Module, latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Timesteps (B, tokens): 0 for the tokens of the first latent frame, 1000 sigma for the others.
+
+    Args:
+        latents: (B, C, t, h, w).
+        sigma: (B,) in [0, 1].
+    """
+    depth, height, width = family_of(transformer).patch(transformer.config)
+    tokens = latents.shape[3] // height * (latents.shape[4] // width)
+    frames = torch.arange(latents.shape[2] // depth, device=latents.device)
+    noisy = (frames > 0).to(latents.dtype).repeat_interleave(tokens)
+    return sigma.to(latents)[:, None] * TRAIN_TIMESTEPS * noisy
+
+
+def velocity(
+    transformer: nn.Module, latents: torch.Tensor, sigma: torch.Tensor, given: Condition, plain=None
+) -> torch.Tensor:
+    """The model's velocity for noisy latents; the first frame is put in, its prediction means nothing.
+
+    Args:
+        transformer: the model, possibly wrapped for distributed training.
+        latents: (B, C, t, h, w).
+        sigma: (B,) in [0, 1].
+        plain: the model without its wrapper, where that hides `config`.
+
+    Returns:
+        (B, C, t, h, w).
+    """
+    plain = plain or transformer
+    timestep = token_timesteps(plain, latents, sigma)
+    noisy, text = (each.to(plain.dtype) for each in (with_first_frame(latents, given), given.text))
+    return family_of(plain).predict(transformer, plain.config, noisy, timestep, text).to(latents)

@@ -1,0 +1,60 @@
+"""From noise to video: the stock pipeline's sampler with gradients through its last steps, if wanted."""
+
+import torch
+from diffusers import DiffusionPipeline
+from torch.utils.checkpoint import checkpoint as recompute
+
+from pisa_kit.models.conditioning import TRAIN_TIMESTEPS, Condition, decode, placed, velocity, with_first_frame
+from pisa_kit.models.families import family_of
+
+
+def noise_like(given: Condition, frames: int, seeds: list[int]) -> torch.Tensor:
+    """Start noise (B, C, frames, h, w); each clip's depends on its seed alone, not on the batch it is in."""
+    shape = (1, given.first.shape[1], frames, *given.first.shape[3:])
+    draws = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.cat(draws).to(given.first)
+
+
+def sample_latents(
+    pipeline: DiffusionPipeline,
+    given: Condition,
+    noise: torch.Tensor,
+    steps: int,
+    gradient_steps: int = 0,
+    checkpoint: bool = False,
+    model: torch.nn.Module | None = None,
+) -> torch.Tensor:
+    """From noise (sigma 1) to latents (sigma 0) with the pipeline's own solver: Euler for the embedded model and LTX,
+    UniPC for Wan 2.2.
+
+    With `gradient_steps` = 0 this is what the stock pipeline computes without guidance.
+
+    Args:
+        noise: (B, C, t, h, w).
+        steps: of the solver.
+        gradient_steps: how many of the last steps carry gradients.
+        checkpoint: compute the transformer's activations again in the backward pass instead of keeping them.
+        model: the transformer in a wrapper, for distributed training; the pipeline's own if None.
+
+    Returns:
+        Normalised latents (B, C, t, h, w), the first frame clean.
+    """
+    scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+    family_of(pipeline).set_timesteps(scheduler, steps, noise)
+    latents = noise
+    for index, timestep in enumerate(scheduler.timesteps):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and index >= steps - gradient_steps):
+            sigma = (timestep / TRAIN_TIMESTEPS).expand(len(latents))
+            called = (model or pipeline.transformer, latents, sigma, given, pipeline.transformer)
+            repeat = checkpoint and torch.is_grad_enabled()
+            flow = recompute(velocity, *called, use_reentrant=False) if repeat else velocity(*called)
+            latents = scheduler.step(flow, timestep, latents, return_dict=False)[0]
+    return with_first_frame(latents, given)
+
+
+@torch.no_grad()
+def sample(pipeline: DiffusionPipeline, given: Condition, noise: torch.Tensor, steps: int) -> torch.Tensor:
+    """Videos (B, 3, T, H, W) in [-1, 1] from noise (B, C, t, h, w)."""
+    with placed(pipeline.transformer, noise):
+        latents = sample_latents(pipeline, given, noise, steps)
+    return decode(pipeline.vae, latents).clamp(-1, 1)

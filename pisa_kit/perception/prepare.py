@@ -1,0 +1,138 @@
+"""PisaBench, or any clips, made ready: square, at one size, with masks; resumable, and nothing is lost in silence."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pisa_kit.clips.annotations import dropped_index
+from pisa_kit.clips.clip import Clip
+from pisa_kit.clips.formats import find_clips, read_clip, write_clip
+from pisa_kit.clips.resize import resample, to_square
+from pisa_kit.core.errors import InputError, check_choice
+from pisa_kit.core.progress import Bar
+from pisa_kit.core.storage import read_json, write_json
+from pisa_kit.perception.background_tracker import track_background
+from pisa_kit.perception.trackers import SAM2, Sam2, load_sam2
+
+TRACKERS = ("background", "sam2")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How clips are prepared; written beside them.
+
+    Args:
+        size: side of the frames, pixels.
+        fps: frames per second; None keeps each clip's own.
+        frames: frames per clip at that rate; None keeps all.
+        crop: cut out the centred square instead of squeezing the frame as the benchmark does.
+        tracker: of clips without masks: "background", which needs no download, or "sam2", as the paper.
+        weights: of SAM 2: a name on the Hugging Face hub, or a folder.
+    """
+
+    size: int = 256
+    fps: float | None = None
+    frames: int | None = None
+    crop: bool = False
+    tracker: str = "background"
+    weights: str = SAM2
+
+    def __post_init__(self):
+        check_choice(self.tracker, TRACKERS, "tracker")
+
+
+def prepare(source, out, settings: Settings, device: str = "cpu") -> dict:
+    """Prepares every clip of a dataset in any layout; what is there already is kept.
+
+    Masks that come with a clip are used as they are. A real clip's dropped object is tracked from its annotated points.
+
+    Args:
+        source: folder or zip with clips in any of `layouts.LAYOUTS`, e.g. PisaBench's real.zip or sim.zip/unseen.
+        out: receives one npz per clip and manifest.json.
+        settings: see `Settings`.
+        device: of SAM 2.
+
+    Returns:
+        The manifest: "settings" and "clips": name to {"frames", "lost": frames without the object} or {"error"}.
+
+    Raises:
+        InputError: nothing to prepare, or a folder prepared with other settings.
+    """
+    out, locations = Path(out), find_clips(source)
+    manifest = out / "manifest.json"
+    wanted = {"source": str(Path(source).resolve())} | asdict(settings)
+    found = _read_manifest(manifest) if manifest.exists() else {"settings": wanted, "clips": {}}
+    if found["settings"] != wanted:
+        differs = ", ".join(sorted(key for key in wanted if found["settings"].get(key) != wanted[key]))
+        raise InputError(manifest, differs, "differ from the clips that are already there", "Choose another folder.")
+    tracker = load_sam2(settings.weights, device) if settings.tracker == "sam2" else None
+    for location in Bar(locations, desc=f"preparing {out.name}", unit="clip"):
+        path = out / f"{location.name}.npz"
+        if path.exists() and "frames" in found["clips"].get(location.name, {}):
+            continue
+        try:
+            clip = _shaped(read_clip(location), settings)
+            clip = clip if clip.masks is not None else _tracked(clip, tracker)
+            if not clip.dropped[0].any():
+                problem = "does not show the dropped object"
+                raise InputError(location, "frame 0", problem, "Use a larger size, other points, or another tracker.")
+        except InputError as error:
+            found["clips"][location.name] = {"error": str(error)}
+        else:
+            write_clip(replace(clip, name=location.name), path)
+            lost = (~clip.dropped.any((1, 2))).nonzero()[0].tolist()
+            found["clips"][location.name] = {"frames": len(clip), "lost": lost}
+        write_json(manifest, found)
+    return found
+
+
+def lines(manifest: dict) -> list[str]:
+    """Text for a terminal: `prepared n of N`, clips in which the object is lost, and what failed, by name."""
+    clips = manifest["clips"]
+    done = {name: entry for name, entry in clips.items() if "frames" in entry}
+    text = [f"prepared {len(done)} of {len(clips)}"]
+    text += [
+        f"lost in {len(one['lost'])} of {one['frames']} frames: {name}" for name, one in done.items() if one["lost"]
+    ]
+    return text + [f"failed: {name}: {entry['error']}" for name, entry in clips.items() if "error" in entry]
+
+
+def read_prepared(folder) -> list[Clip]:
+    """The clips that `prepare` wrote, in the order of their names.
+
+    Raises:
+        InputError: not such a folder, or no clip in it.
+    """
+    folder = Path(folder)
+    entries = _read_manifest(folder / "manifest.json")["clips"]
+    names = sorted(name for name, entry in entries.items() if "frames" in entry)
+    if not names:
+        raise InputError(folder, "clips", "none could be prepared", "See the errors in manifest.json.")
+    return [read_clip(folder / f"{name}.npz") for name in names]
+
+
+def _read_manifest(path: Path) -> dict:
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("clips"), dict) or "settings" not in found:
+        raise InputError(path, "settings, clips", "are not in it: not made by `pisa prepare`", "Choose another folder.")
+    return found
+
+
+def _shaped(clip: Clip, settings: Settings) -> Clip:
+    square = to_square(clip, settings.size, settings.crop)
+    if settings.fps is None and settings.frames is None:
+        return square
+    return resample(square, settings.fps or square.fps, settings.frames)
+
+
+def _tracked(clip: Clip, tracker: Sam2 | None) -> Clip:
+    """The clip with the mask of its dropped object, which its annotated points name."""
+    if "points" not in clip.info:
+        remedy = "Give masks, or a clip_info.json with points."
+        raise InputError(clip.name, "points", "are missing, and so are masks", remedy)
+    points = clip.info["points"][dropped_index(clip.info["points"])]
+    if tracker is not None:
+        return replace(clip, masks=tracker.follow(clip.frames, points).masks[:, None])
+    place = tuple(np.mean(points["positive"], 0).tolist())
+    return replace(clip, masks=track_background(clip.frames, place).masks[:, None])

@@ -1,0 +1,124 @@
+"""Datasets of simulated drops: written by several processes, resumed after an interruption, described by a manifest."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from joblib import delayed
+
+from pisa_kit.clips.clip import Clip
+from pisa_kit.clips.formats import LAYOUTS, read_clip, write_clip
+from pisa_kit.core import artefacts
+from pisa_kit.core.errors import InputError, check_choice, check_workers
+from pisa_kit.core.parallel import results_of
+from pisa_kit.core.progress import Bar
+from pisa_kit.core.storage import read_json, write_json
+from pisa_kit.sim.scenes import SPLITS, sample
+from pisa_kit.sim.settings import Ranges, Video
+from pisa_kit.sim.simulate import simulate
+
+WRITABLE = tuple(layout for layout in LAYOUTS if layout != "real")  # simulated clips carry no annotated points
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a dataset holds: clip i shows the scene with seed `seed + i`.
+
+    Args:
+        count: number of clips.
+        seed: scene seed of the first clip.
+        objects, backgrounds: "seen" or "unseen" families, see `scenes.sample`.
+        layout: how clips are written, see `layouts.write_clip`.
+        video: size of the videos.
+        ranges: what scenes are drawn from.
+    """
+
+    count: int
+    seed: int = 0
+    objects: str = "seen"
+    backgrounds: str = "seen"
+    layout: str = "npz"
+    video: Video = field(default_factory=Video)
+    ranges: Ranges = field(default_factory=Ranges)
+
+    def __post_init__(self):
+        if self.count < 1:
+            raise InputError("dataset", "count", f"is {self.count}", "Ask for at least one clip.")
+        if self.seed < 0:
+            raise InputError("dataset", "seed", f"is {self.seed}", "Use 0 or more.")
+        check_choice(self.layout, WRITABLE, "layout")
+        check_choice(self.objects, SPLITS, "objects")
+        check_choice(self.backgrounds, SPLITS, "backgrounds")
+
+    @property
+    def key(self) -> str:
+        """Changes with anything that changes a clip: the recipe's numbers and the simulator's code."""
+        return artefacts.key("clips", self)
+
+    def clip(self, index: int) -> Clip:
+        """Simulates clip number `index`."""
+        scene = sample(self.seed + index, self.ranges, self.objects, self.backgrounds)
+        return simulate(scene, self.video.size, self.video.frames, self.video.fps, name=f"{index:05d}")
+
+
+def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
+    """Simulates `recipe` into `folder`, one file or folder per clip and `manifest.json`; what is there already is kept.
+
+    An interrupted call leaves only whole clips; the same call continues it.
+
+    Args:
+        folder: where to write.
+        recipe: what to write.
+        workers: processes.
+
+    Raises:
+        InputError: the folder holds a dataset made from another recipe or by another simulator, or cannot be written.
+    """
+    folder = Path(folder)
+    check_workers(workers)
+    manifest = folder / "manifest.json"
+    wanted = json.loads(json.dumps({**asdict(recipe), "simulator": artefacts.code("clips")}))
+    found = read_json(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
+    if not isinstance(found, dict) or not {"recipe", "clips"} <= set(found):
+        raise InputError(manifest, "recipe, clips", "are not in it: not a manifest of ours", "Choose another folder.")
+    if found["recipe"] != wanted:
+        differs = sorted(key for key in wanted if found["recipe"].get(key) != wanted[key])
+        remedy = "Choose another folder, delete this one, or repeat the original settings."
+        raise InputError(manifest, ", ".join(differs), "differ from the dataset that is already there", remedy)
+    if len(found["clips"]) == recipe.count:
+        return folder
+    write_json(manifest, found)
+    jobs = (delayed(_write_one)(folder.resolve(), recipe, index) for index in range(recipe.count))
+    done = results_of(jobs, workers)
+    clips = list(Bar(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
+    write_json(manifest, {"recipe": wanted, "clips": clips})
+    return folder
+
+
+def _write_one(folder: Path, recipe: Recipe, index: int) -> dict:
+    path = folder / (f"{index:05d}.npz" if recipe.layout == "npz" else f"{index:05d}")
+    if not path.exists():
+        write_clip(recipe.clip(index), path, recipe.layout)
+    scene = sample(recipe.seed + index, recipe.ranges, recipe.objects, recipe.backgrounds)
+    return {
+        "name": path.name,
+        "seed": scene.seed,
+        "caption": scene.caption,
+        "height": round(scene.height, 4),
+        "distance": round(scene.distance, 4),
+        "objects": len(scene.things),
+    }
+
+
+def read_dataset(folder) -> list[Clip]:
+    """The clips of a dataset in the manifest's order.
+
+    Raises:
+        InputError: no manifest, an unfinished dataset, or a clip that cannot be read.
+    """
+    manifest = Path(folder) / "manifest.json"
+    described = read_json(manifest)
+    missing = described["recipe"]["count"] - len(described["clips"])
+    if missing:
+        raise InputError(manifest, "clips", f"lacks {missing} clips", "Call write_dataset again to finish it.")
+    return [read_clip(Path(folder) / entry["name"]) for entry in described["clips"]]

@@ -1,0 +1,98 @@
+"""Scenes that probe generalization: cells of a map of distance and height, two objects released together (PISA)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pisa_kit.clips.clip import Clip
+from pisa_kit.core.errors import InputError
+from pisa_kit.sim.scenes import Scene, sample
+from pisa_kit.sim.settings import Ranges
+
+TRIES = 200  # draws of two objects that are both in view and apart
+RATIOS = (1.3, 3.0)  # of the two heights of `release_two`, low and high
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the map: edges in metres, and whether it lies in the training range."""
+
+    distance: tuple[float, float]
+    height: tuple[float, float]
+    inside: bool
+
+
+def cells(distances: tuple[float, ...], heights: tuple[float, ...], ranges: Ranges) -> list[Cell]:
+    """The cells between edges (metres) in which a drop is wholly in view, near to far and low to high.
+
+    A cell counts if a drop from its centre, of an object of middle size, is in view; the others have no clips.
+
+    Args:
+        ranges: of the training; a cell is inside if it lies in its distances and heights.
+    """
+    centre = sample(0, replace(ranges, others=(0, 0)))
+    centre = centre.with_drop(size=sum(ranges.size) / 2, position=(0.0, *centre.dropped.position[1:]))
+    found = []
+    for near, far in zip(distances, distances[1:], strict=False):
+        for low, high in zip(heights, heights[1:], strict=False):
+            inside = ranges.distance[0] <= near < far <= ranges.distance[1]
+            inside &= ranges.height[0] <= low < high <= ranges.height[1]
+            if centre.with_drop(distance=(near + far) / 2, height=(low + high) / 2).in_view():
+                found.append(Cell((near, far), (low, high), bool(inside)))
+    return found
+
+
+def scenes_in(cell: Cell, ranges: Ranges, seeds: range) -> list[Scene]:
+    """Scenes of seen objects whose distance and height lie in the cell."""
+    inside = replace(ranges, distance=cell.distance, height=cell.height)
+    return [sample(seed, inside) for seed in seeds]
+
+
+# --- two objects -----------------------------------------------------------------------------------------------
+
+
+def release_two(seed: int, ranges: Ranges, same_height: bool = False) -> Scene:
+    """A scene in which two objects of different colours fall together, side by side at the same distance.
+
+    Args:
+        seed: any integer >= 0.
+        ranges: distance, height and size are drawn from these.
+        same_height: equal heights and sizes a quarter apart or more, instead of heights in the ratio `RATIOS`.
+
+    Raises:
+        InputError: no such scene is in view.
+    """
+    rng = np.random.default_rng([seed, 6])
+    alone = replace(ranges, others=(0, 0))
+    for _ in range(TRIES):
+        scene, other = (sample(int(rng.integers(2**31)), alone) for _ in range(2))
+        aside = float(rng.uniform(0.12, 0.2)) * scene.distance * rng.choice([-1, 1])
+        size = other.dropped.size
+        height = scene.height if same_height else float(rng.uniform(*ranges.height))
+        first = scene.with_drop(position=(float(aside), *scene.dropped.position[1:]))
+        second = other.with_drop(position=(float(-aside), *other.dropped.position[1:]))
+        second = second.with_drop(distance=scene.distance, height=height)
+        both = replace(first, things=(second.dropped, first.dropped), seed=int(seed))
+        ratio = max(height, scene.height) / min(height, scene.height)
+        sizes = max(size, scene.dropped.size) / min(size, scene.dropped.size)
+        wanted = sizes >= 1.25 if same_height else RATIOS[0] <= ratio <= RATIOS[1]
+        low, high = (thing.bounds for thing in sorted(both.things, key=lambda thing: thing.position[0]))
+        apart = low[1][0] + 0.05 < high[0][0] and both.things[0].colour != both.things[1].colour
+        if wanted and apart and all(both.in_view(thing) for thing in both.things):
+            return both
+    raise InputError("ranges", "distance, height", "put no two drops in view", "Lower the height, raise the distance.")
+
+
+def focus(truth: Clip, index: int) -> Clip:
+    """The clip of several falling objects with object `index` as the dropped one, its contact at sqrt(2 h / g)."""
+    scene = Scene.from_dict(truth.info["scene"], truth.name)
+    order = [other for other in range(len(scene.things)) if other != index] + [index]
+    turned = replace(scene, things=tuple(scene.things[other] for other in order))
+    return replace(
+        truth,
+        masks=truth.masks[:, order],
+        poses=truth.poses[:, order],
+        velocities=truth.velocities[:, order],
+        contacts=np.array([np.sqrt(2 * turned.height / turned.gravity)]),
+        info=truth.info | {"scene": turned.to_dict()},
+    )

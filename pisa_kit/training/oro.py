@@ -1,0 +1,158 @@
+"""Stage 2, object reward optimization: rewards back-propagated through the sampler (PISA, ORO; the VADER recipe)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from torch.utils.checkpoint import checkpoint as recompute
+
+from pisa_kit.core.devices import device
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import read_json, write_json
+from pisa_kit.models.conditioning import Condition, decode, pad_text, velocity
+from pisa_kit.models.families import family_of
+from pisa_kit.models.sampling import sample_latents
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.training.psft import add_noise, draw, fit
+from pisa_kit.training.rewards import Reward, RewardFunction, Truth
+from pisa_kit.training.settings import Tuning
+
+
+def oro_loss(
+    pipeline: DiffusionPipeline,
+    before: DiffusionPipeline,
+    rewards: dict[str, RewardFunction],
+    settings: Tuning,
+) -> Callable:
+    """The loss of `training.train`: weighted rewards of sampled videos, and a distance to the model before.
+
+    Terms in raw units, beside "loss": each reward's mean over the clips that count, "<reward>_left_out" (clips with
+    nothing to compare with), "<reward>_lost" (share of frames in which the tracker lost the object) and "anchor".
+
+    Args:
+        pipeline: with the transformer that is trained.
+        before: the model it must stay near, frozen.
+        rewards: by name, as in `settings.weights`.
+    """
+    autoencoder, steps = pipeline.vae.requires_grad_(False).to(device()), settings.sampling_steps
+    before.transformer.to(device())
+
+    def loss(model: torch.nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        given, truth = Condition(batch["first"], batch["text"]), Truth(batch["video"], batch["masks"])
+        count, channels, _, *side = given.first.shape
+        noise = torch.randn((count, channels, batch["latent_frames"], *side), generator=generator).to(given.first)
+        through = settings.gradient_steps or int(torch.randint(1, steps + 1, (), generator=generator))
+        again = settings.checkpoint != "nothing"
+        latents = sample_latents(pipeline, given, noise, steps, through, settings.checkpoint == "all", model)
+        video = decode(autoencoder, latents, again)
+        terms, total = {}, torch.zeros((), device=video.device)
+        seen = _look(rewards, list(settings.weights), video, truth, again)
+        for (name, weight), result in zip(settings.weights.items(), seen, strict=True):
+            counted = result.counted.to(video)
+            terms[name] = (result.loss * counted).sum() / counted.sum().clamp(min=1)
+            terms[f"{name}_left_out"], terms[f"{name}_lost"] = (1 - counted).sum(), result.lost.mean()
+            total = total + weight * terms[name]
+        if settings.anchor:
+            terms["anchor"] = _distance(model, pipeline, before, latents.detach(), given, generator)
+            total = total + settings.anchor * terms["anchor"]
+        return {"loss": total} | terms
+
+    return loss
+
+
+def _look(rewards: dict[str, RewardFunction], names: list[str], video, truth: Truth, again: bool) -> list[Reward]:
+    """What each reward says of the videos; `again`: clip by clip, computed again in the backward pass."""
+    if not again:
+        return [rewards[name](video, truth) for name in names]
+
+    def one(clip: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        clip = clip.view_as(clip)  # a tensor of its own: a tracker that remembers (`rewards.Once`) must not stop here
+        found = [rewards[name](clip, Truth(*given)) for name in names]
+        return tuple(part for result in found for part in (result.loss, result.counted, result.lost))
+
+    clips = zip(video.split(1), truth.video.split(1), truth.masks.split(1), strict=True)
+    found = [recompute(one, *clip, use_reentrant=False) for clip in clips]
+    parts = [torch.cat(each) for each in zip(*found, strict=True)]
+    return [Reward(*parts[start : start + 3]) for start in range(0, len(parts), 3)]
+
+
+def _distance(model, pipeline, before, latents: torch.Tensor, given: Condition, generator) -> torch.Tensor:
+    """Mean squared difference of two models' velocities on noisy samples: the KL divergence of their paths, scaled."""
+    noisy, _, sigma = add_noise(latents, family_of(pipeline).shift(pipeline.scheduler, latents), generator)
+    with torch.no_grad():
+        wanted = velocity(before.transformer, noisy, sigma, given)
+    return (velocity(model, noisy, sigma, given, pipeline.transformer) - wanted)[:, :, 1:].square().mean()
+
+
+def tune(
+    pipeline: DiffusionPipeline,
+    clips: dict,
+    rewards: dict[str, RewardFunction],
+    settings: Tuning,
+    folder,
+    label: str = "ORO",
+    validate: Callable[[DiffusionPipeline], dict] | None = None,
+    watch: Callable[[dict], None] | None = None,
+) -> tuple[DiffusionPipeline, list[dict]]:
+    """Tunes the pipeline's transformer on rewards; continues after an interruption.
+
+    Held-out metrics, not the reward, say when to stop: after `settings.patience` looks without a better one, the model
+    of the best look is returned.
+
+    Args:
+        clips: "latents" and "text" of `psft.cache_latents`, "frames" (N, T, H, W, 3) uint8, "masks" (N, T, H, W) bool.
+        rewards: see `rewards.load_rewards`; at least the names in `settings.weights`.
+        folder: receives log, checkpoint, pipelines and validation.json.
+        validate: metrics of a model on clips that are neither training nor test; `settings.stop_on` is minimised.
+            Without it all steps are made.
+        watch: see `training.train`.
+
+    Returns:
+        The tuned pipeline and what `validate` said: "step" and metrics, from step 0 (the model as given) on.
+
+    Raises:
+        InputError: a weight without reward, or fewer clips than a batch.
+    """
+    folder, training = Path(folder), settings.training
+    missing = [name for name in settings.weights if name not in rewards]
+    if missing:
+        raise InputError(folder, "weights", f"name {', '.join(missing)}, which are not given", "Load these rewards.")
+    if len(clips["latents"]) < training.batch:
+        problem = f"are {len(clips['latents'])}, fewer than one batch of {training.batch}"
+        raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
+
+    def batch(step: int, process: int, processes: int) -> dict:
+        chosen = draw(len(clips["latents"]), training, step)[process::processes]
+        latents = torch.from_numpy(clips["latents"][chosen])
+        return {
+            "first": latents[:, :, :1],
+            "latent_frames": latents.shape[2],
+            "text": pad_text(clips["text"][chosen], pipeline),
+            "video": to_video(clips["frames"][chosen]),
+            "masks": torch.from_numpy(clips["masks"][chosen]),
+        }
+
+    def make_loss(tuned: DiffusionPipeline) -> Callable:
+        return oro_loss(tuned, pipeline, rewards, settings)
+
+    if validate is None:
+        return fit(pipeline, make_loss, batch, training, folder, label, watch), []
+    path, looks, best = folder / "validation.json", [], pipeline
+    known = {look["step"]: look for look in read_json(path)} if path.exists() else {}
+    for steps in (0, *settings.looks):
+        tuned = pipeline
+        if steps:
+            tuned = fit(pipeline, make_loss, batch, replace(training, steps=steps), folder, label, watch)
+        if steps not in known:
+            known[steps] = {"step": steps} | validate(tuned)
+            write_json(path, list(known.values()))
+        looks.append(known[steps])
+        lowest = np.nanargmin([look[settings.stop_on] for look in looks])
+        if lowest == len(looks) - 1:
+            best = tuned
+        if len(looks) - 1 - lowest >= settings.patience:
+            break
+    return best, looks

@@ -1,0 +1,240 @@
+"""Stage 1, physics supervised fine-tuning: rectified flow on simulated drops (PISA, PSFT)."""
+
+import copy
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DiffusionPipeline
+from diffusers.training_utils import cast_training_params
+from peft import LoraConfig
+from torch import nn
+
+from pisa_kit.core.devices import device, processes
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.progress import Bar
+from pisa_kit.core.storage import atomic_folder, link_or_copy, read_npz, write_npz
+from pisa_kit.models.conditioning import Condition, condition, encode, pad_text, velocity
+from pisa_kit.models.embedded import load
+from pisa_kit.models.families import family_of
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.training.loop import steps_done, train
+from pisa_kit.training.settings import Training
+
+SIGMA_SPREAD = 1.2  # of the logit-normal distribution of noise levels
+MOVING = 0.5  # mean squared difference to the first latent frame (normalised latents) at which a place counts as moving
+LORA_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
+LARGE = 500_000_000  # parameters from which on activations are computed again in the backward pass, to save memory
+PLACE_WEIGHT = 6.0  # of the places that count more: a dropped object fills a hundredth of the picture
+PLACE_WEIGHTS = {
+    "even": "all places alike",
+    "moving": "places where anything moves at any time of the clip, which looks at the truth beyond the first frame: "
+    "the optimum leans towards places that only some of the possible videos reach",
+    "below": "places at and below the object of the first frame, which the model knows: the optimum stays what it is",
+}
+
+
+def draw_sigma(count: int, shift: float, generator: torch.Generator) -> torch.Tensor:
+    """Noise levels (count,) in (0, 1), shifted logit-normal: s sigma / (1 + (s - 1) sigma) = sigmoid(1.2 n + ln s).
+
+    Args:
+        shift: s, by which the model's own sampler shifts its levels (`families`).
+    """
+    return torch.sigmoid(SIGMA_SPREAD * torch.randn(count, generator=generator) + math.log(shift))
+
+
+def add_noise(
+    x0: torch.Tensor, shift: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Latents (B, C, t, h, w) at noise levels of their own: (1 - sigma) x0 + sigma noise, the noise, sigma (B,)."""
+    noise = torch.randn(x0.shape, generator=generator).to(x0)
+    sigma = draw_sigma(len(x0), shift, generator).to(x0)
+    level = sigma.view(-1, 1, 1, 1, 1)
+    return (1 - level) * x0 + level * noise, noise, sigma
+
+
+def velocity_loss(model: nn.Module, batch: dict, generator: torch.Generator, shift: float) -> dict[str, torch.Tensor]:
+    """Weighted mean squared error of the velocity `noise - x0` at `x = (1 - sigma) x0 + sigma noise`.
+
+    The first latent frame is the condition: it enters clean and is left out of the loss. "error" is the plain mean.
+
+    Args:
+        model: the transformer, possibly wrapped for distributed training.
+        batch: "latents" (B, C, t, h, w), normalised; "text" (B, L, D); "weight" (B, 1, 1, h, w) of the places.
+        shift: of the noise levels, see `draw_sigma`.
+    """
+    x0 = batch["latents"]
+    noisy, noise, sigma = add_noise(x0, shift, generator)
+    given = Condition(x0[:, :, :1], batch["text"])
+    predicted = velocity(model, noisy, sigma, given, plain=getattr(model, "module", model))
+    error = (predicted.float() - (noise - x0)).square()[:, :, 1:]
+    weight = batch["weight"].expand_as(error)
+    return {"loss": (weight * error).sum() / weight.sum(), "error": error.detach().mean()}
+
+
+def place_weight(kind: str, x0: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
+    """Weights (B, 1, 1, h, w), `PLACE_WEIGHT` at some places and 1 elsewhere, the same at all times of a clip.
+
+    Args:
+        kind: in `PLACE_WEIGHTS`.
+        x0: (B, C, t, h, w), normalised latents.
+        below: (B, h, w) bool, from `places_below`.
+    """
+    if kind == "moving":
+        chosen = (x0 - x0[:, :, :1]).square().mean(1).amax(1) > MOVING
+    else:
+        chosen = below & (kind == "below")
+    return (1 + (PLACE_WEIGHT - 1) * chosen.to(x0))[:, None, None]
+
+
+def places_below(masks: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Latent places (B, height, width) bool in the columns of an object, one more on both sides, and not above it.
+
+    Args:
+        masks: (B, H, W) bool, the object in the first frame.
+    """
+    shown = F.adaptive_max_pool2d(torch.from_numpy(masks).float()[:, None], (height, width))[:, 0]
+    columns = F.max_pool1d(shown.amax(1, keepdim=True), 3, stride=1, padding=1)
+    return ((columns * shown.amax(2, keepdim=True).cummax(1).values) > 0).numpy()
+
+
+def cache_latents(
+    pipeline: DiffusionPipeline, videos, masks, captions: list[str], path, batch: int = 8
+) -> dict[str, np.ndarray]:
+    """Encodes training clips once; the file is used again if it is there.
+
+    Args:
+        videos: (N, T, H, W, 3) uint8.
+        masks: (N, T, H, W) bool, the dropped object; the first frame's count.
+        captions: N prompts.
+        path: npz file; name it after the autoencoder and the clips, it is not checked against them.
+
+    Returns:
+        "latents" (N, C, t, h, w) float32, normalised; "text" (N, L, D) float32, as long as the longest prompt; "below"
+        (N, h, w) bool, see `places_below`.
+    """
+    if Path(path).exists():
+        return read_npz(path, "latents", "text", "below")
+    latents, text = [], []
+    for start in Bar(range(0, len(videos), batch), desc="encoding", unit="group"):
+        frames = to_video(np.asarray(videos[start : start + batch])).to(device())
+        with torch.no_grad():
+            latents.append(encode(pipeline.vae, frames).cpu().numpy())
+            text.append(condition(pipeline, frames[:, :, 0], captions[start : start + batch]).text.cpu().numpy())
+    text = np.concatenate(text)
+    longest = int(text.any((0, 2)).nonzero()[0].max()) + 1  # real prompts are padded to 512 tokens
+    latents = np.concatenate(latents)
+    below = places_below(np.asarray(masks[:, 0]), *latents.shape[3:])
+    cached = {"latents": latents, "text": text[:, :longest], "below": below}
+    write_npz(path, **cached)
+    return cached
+
+
+def train_transformer(
+    pipeline: DiffusionPipeline,
+    cached: dict,
+    settings: Training,
+    folder,
+    label: str = "psft",
+    watch: Callable[[dict], None] | None = None,
+) -> DiffusionPipeline:
+    """Trains the pipeline's transformer on cached latents with the velocity loss; continues after an interruption.
+
+    Pre-training and PSFT are this function on different clips. The result after a number of steps is kept, so a longer
+    run in the same folder continues the shorter one, and a shorter one starts anew beside it.
+
+    Args:
+        cached: from `cache_latents`.
+        folder: receives the run's log and checkpoint, and pipeline_<steps>/ in diffusers' format.
+        watch: see `training.train`.
+
+    Returns:
+        The pipeline with the trained transformer; `pipeline` itself is left as it is.
+
+    Raises:
+        InputError: fewer clips than a batch.
+    """
+    latents, text, below = (cached[name] for name in ("latents", "text", "below"))
+    if len(latents) < settings.batch:
+        problem = f"are {len(latents)}, fewer than one batch of {settings.batch}"
+        raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
+
+    def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
+        chosen = draw(len(latents), settings, step)[process::processes]
+        x0 = torch.from_numpy(latents[chosen])
+        weight = place_weight(settings.place_weight, x0, torch.from_numpy(below[chosen]))
+        return {"latents": x0, "text": pad_text(text[chosen], pipeline), "weight": weight}
+
+    shift = family_of(pipeline).shift(pipeline.scheduler, torch.from_numpy(latents[:1]))
+    return fit(pipeline, lambda tuned: partial(velocity_loss, shift=shift), batch, settings, folder, label, watch)
+
+
+def draw(clips: int, settings: Training, step: int) -> np.ndarray:
+    """The clips of a step's batch, over all processes: depends on seed and step alone."""
+    return np.random.default_rng([settings.seed, step]).choice(clips, settings.batch, replace=False)
+
+
+def fit(
+    pipeline: DiffusionPipeline,
+    make_loss: Callable[[DiffusionPipeline], Callable],
+    batch: Callable,
+    settings: Training,
+    folder,
+    label: str,
+    watch: Callable[[dict], None] | None = None,
+) -> DiffusionPipeline:
+    """`training.train` on a copy of the pipeline's transformer; the result is kept as folder/pipeline_<steps>.
+
+    Args:
+        make_loss: from the pipeline with the transformer that is trained to the loss.
+        batch, settings, watch: see `training.train`.
+    """
+    done, kind = Path(folder) / f"pipeline_{settings.steps}", pipeline.transformer.dtype
+    if not done.exists():
+        transformer = copy.deepcopy(pipeline.transformer)
+        if settings.lora_rank:
+            add_lora(transformer, settings)
+        else:
+            transformer.float()
+        if transformer.num_parameters() > LARGE:
+            transformer.enable_gradient_checkpointing()
+        options = {name: value for name, value in pipeline.config.items() if name not in pipeline.components}
+        options = {name: value for name, value in options.items() if not name.startswith("_")}
+        tuned = type(pipeline)(**(pipeline.components | {"transformer": transformer}), **options)
+        beyond = steps_done(Path(folder) / "checkpoint.safetensors") > settings.steps
+        where = Path(folder) / f"again_to_{settings.steps}" if beyond else folder  # fewer steps than were made before
+        train(transformer, make_loss(tuned), batch, settings, where, label, watch)
+        if settings.lora_rank:
+            transformer.fuse_lora()
+            transformer.unload_lora()
+        if processes().is_main_process:
+            with atomic_folder(done) as temporary:
+                _save(tuned, transformer.to(kind), pipeline.config.get("_name_or_path"), temporary)
+        processes().wait_for_everyone()
+    return load(done, kind)
+
+
+def _save(tuned: DiffusionPipeline, transformer: nn.Module, base: str | None, folder: Path):
+    """Writes the pipeline; files of parts that stayed as they were are links to the base's: a text encoder is large."""
+    if not Path(base or "", "model_index.json").exists():
+        tuned.save_pretrained(folder)
+        return
+    transformer.save_pretrained(folder / "transformer")
+    for path in sorted(Path(base).rglob("*")):
+        part = path.relative_to(base)
+        if path.is_file() and (part.parts[0] in tuned.components or part.name == "model_index.json"):
+            if part.parts[0] != "transformer":
+                (folder / part).parent.mkdir(parents=True, exist_ok=True)
+                link_or_copy(path, folder / part)
+
+
+def add_lora(transformer: nn.Module, settings: Training):
+    """Freezes the weights and adds trainable low-rank products to those of attention (LoRA, `peft`), in float32."""
+    torch.manual_seed(settings.seed)
+    rank = settings.lora_rank
+    transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_LAYERS)))
+    cast_training_params(transformer)

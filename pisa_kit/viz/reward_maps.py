@@ -1,0 +1,109 @@
+"""What a reward sees of a video and where its gradient lands on the pixels, as pictures."""
+
+from dataclasses import dataclass
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from pisa_kit.clips.clip import Clip
+from pisa_kit.perception.depth import load_depth, video_depth
+from pisa_kit.perception.flow import load_flow, video_flow
+from pisa_kit.perception.tensors import to_video
+from pisa_kit.perception.trackers import load_tracker
+from pisa_kit.training.rewards import Truth, load_rewards, soft_masks
+from pisa_kit.viz import figures
+
+
+@dataclass(frozen=True)
+class RewardMaps:
+    """One reward on one video.
+
+    Args:
+        name: of the reward.
+        loss: raw units.
+        frames: (T, H, W, 3) uint8, the video.
+        seen, wanted: what the perception net says of the video and of the truth: soft masks or inverse depth
+            (T, H, W), or flow (T, H, W, 2), the last frame's being 0.
+        gradient: (T, H, W), |d loss / d pixel| summed over colours.
+    """
+
+    name: str
+    loss: float
+    frames: np.ndarray
+    seen: np.ndarray
+    wanted: np.ndarray
+    gradient: np.ndarray
+
+
+def reward_maps(name: str, film: Clip, truth: Clip) -> RewardMaps:
+    """A reward ("seg", "flow", "depth" or "newton") of the nets that ship, looked at from inside.
+
+    Args:
+        film: frames of a prediction.
+        truth: the simulated clip, with masks.
+    """
+    given = Truth(to_video(truth.frames[None]), torch.from_numpy(truth.dropped)[None])
+    video = to_video(film.frames[None]).requires_grad_(True)
+    loss = load_rewards([name])[name](video, given).loss.sum()
+    (gradient,) = torch.autograd.grad(loss, video)
+    with torch.no_grad():
+        seen, wanted = (_perceive(name, each, given) for each in (video, given.video))
+    return RewardMaps(name, loss.item(), film.frames, seen, wanted, gradient[0].abs().sum(0).numpy())
+
+
+def _perceive(name: str, video: torch.Tensor, truth: Truth) -> np.ndarray:
+    if name == "flow":
+        flow = video_flow(load_flow(), video)[0].movedim(1, -1)
+        return torch.cat([flow, torch.zeros_like(flow[:1])]).numpy()
+    if name == "depth":
+        return video_depth(load_depth(), video)[0].numpy()
+    masks, _ = soft_masks(load_tracker("reward"), video, truth.masks[:, 0])
+    return torch.cat([truth.masks[:, :1].to(masks), masks], 1)[0].numpy()
+
+
+def draw(maps: RewardMaps, frame: int) -> Figure:
+    """One frame: the picture, what the reward sees in it and in the truth, and the gradient."""
+    figure, axes = plt.subplots(1, 4, figsize=(11, 3.1))
+    panels = {"video": maps.frames[frame], "seen": maps.seen[frame], "wanted (truth)": maps.wanted[frame]}
+    limits = (float(maps.wanted.min()), float(maps.wanted.max())) if maps.name == "depth" else (0, 1)
+    for axis, (title, panel) in zip(axes, panels.items(), strict=False):
+        if panel.shape[-1] == 2:
+            longest = float(np.hypot(panel[..., 0], panel[..., 1]).max())
+            panel, title = figures.flow_colours(panel), f"{title}, up to {longest:.1f} px"
+        axis.imshow(panel, vmin=limits[0], vmax=limits[1], cmap="viridis", interpolation="nearest")
+        axis.set(title=title, xticks=[], yticks=[])
+    gradient = maps.gradient[frame]
+    share = gradient.sum() / max(maps.gradient.sum(), 1e-12)
+    axes[3].imshow(gradient, cmap="magma", interpolation="nearest")
+    axes[3].set(title=f"gradient on the pixels\n({share:.0%} of the clip's)", xticks=[], yticks=[])
+    figure.suptitle(f"{maps.name}: loss {maps.loss:.3g}, frame {frame}")
+    return figure
+
+
+def look(truths: list[Clip], films: list[Clip], names) -> widgets.VBox:
+    """Choose reward and clip, move through time.
+
+    Args:
+        truths: simulated clips with masks.
+        films: a prediction for each.
+        names: of rewards.
+    """
+    captions = [f"{index}: {truth.caption}" for index, truth in enumerate(truths)]
+    clip = widgets.Dropdown(options=list(zip(captions, range(len(truths)), strict=True)), description="clip")
+    reward = widgets.Dropdown(options=list(names), description="reward")
+    frame = widgets.IntSlider(value=len(truths[0]) // 2, min=1, max=len(truths[0]) - 1, description="frame")
+    picture, kept = widgets.Image(format="png"), {}
+
+    def show(_=None):
+        key = reward.value, clip.value
+        if key not in kept:
+            kept[key] = reward_maps(reward.value, films[clip.value], truths[clip.value])
+        picture.value = figures.png(draw(kept[key], frame.value))
+
+    for control in (clip, reward, frame):
+        control.observe(show, "value")
+    show()
+    return widgets.VBox([widgets.HBox([clip, reward, frame]), picture])

@@ -1,0 +1,70 @@
+"""Figures about training: the loss, rewards beside held-out metrics, ablations."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pisa_kit.viz.figures import COLOURS, LABELS, colour, panels
+
+
+def loss_curve(log: list[dict], term: str = "loss", title: str = "") -> Figure:
+    """A term of a training log over the steps: every logged step as a dot, their running mean as a line."""
+    steps, values = (np.array([line[key] for line in log], float) for key in ("step", term))
+    figure, axis = plt.subplots(figsize=(6.5, 2.8))
+    axis.plot(steps, values, ".", color="0.7", markersize=4)
+    axis.plot(steps, pd.Series(values).rolling(9, min_periods=1, center=True).mean(), color=COLOURS["PSFT"])
+    axis.set(xlabel="Step", ylabel=term, title=title)
+    return figure
+
+
+def reward_and_metrics(
+    logs: dict[str, list[dict]],
+    looks: dict[str, list[dict]],
+    metrics: tuple[str, ...] = ("l2", "fixed_l2", "fixed_iou", "visibility", "object_colour_error", "background_psnr"),
+) -> Figure:
+    """Reward tuning: what was minimised beside what held-out clips say, over the steps; one line per run.
+
+    The second run of a reward ("seg, hacked") is dashed.
+
+    Args:
+        logs: run to the lines of its training log.
+        looks: run to its looks at validation clips: "step" and metrics.
+    """
+    figure, axes = panels(1 + len(metrics))
+    for label, log in logs.items():
+        steps, values = (np.array([line[key] for line in log], float) for key in ("step", "loss"))
+        values = pd.Series(values / values[:5].mean()).rolling(9, min_periods=1, center=True).mean()
+        axes[0].plot(steps, values, "--" if "," in label else "-", color=colour(label), label=label)
+    for axis, metric in zip(axes[1:], metrics, strict=True):
+        for label, found in looks.items():
+            line = "o--" if "," in label else "o-"
+            axis.plot([look["step"] for look in found], [look[metric] for look in found], line, color=colour(label))
+        axis.set(title=LABELS.get(metric, metric), xlabel="Step")
+    axes[0].set(title="loss / its start", xlabel="Step")
+    axes[0].legend(frameon=False, fontsize="small")
+    return figure
+
+
+def ablation(summary: pd.DataFrame, by: str, metrics: list[str], levels: dict[str, dict[str, float]]) -> Figure:
+    """How metrics change with a number that was varied, one panel per metric, logarithmic.
+
+    Args:
+        summary: columns `by`, metric, mean, low, high, n (as from `statistics.summarise`).
+        by: what was varied; the label of the horizontal axis.
+        metrics: the panels.
+        levels: {method: {metric: value}}, drawn as horizontal lines for comparison.
+    """
+    figure, axes = plt.subplots(1, len(metrics), figsize=(3.2 * len(metrics), 3), squeeze=False)
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        rows = summary[summary["metric"] == metric]
+        bars = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+        axis.errorbar(rows[by], rows["mean"], bars, fmt="o-", color=COLOURS["PSFT"], capsize=3, markersize=4)
+        for method, values in levels.items():
+            axis.axhline(values[metric], color=colour(method), linestyle="--", linewidth=1, label=method)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(rows[by], [f"{value:g}" for value in rows[by]])
+        axis.set(xlabel=by, title=LABELS.get(metric, metric))
+    axes[0, 0].legend(frameon=False, fontsize="small")
+    figure.supxlabel(f"n = {summary['n'].max()} clips per point; bars: 95 % interval over clips and seeds", fontsize=8)
+    return figure

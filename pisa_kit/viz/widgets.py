@@ -1,0 +1,148 @@
+"""Thin widgets over plain functions: the notebooks call the same functions once without them."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import ipywidgets as widgets
+import numpy as np
+
+from pisa_kit.clips.clip import Clip
+from pisa_kit.core.errors import InputError
+from pisa_kit.sim.probes import Cell
+from pisa_kit.viz import figures, inspector, training_figures
+from pisa_kit.viz.inspector import Inspection, inspect_pair
+
+
+def inspect(truths, predictions) -> widgets.VBox:
+    """The trajectory inspector: choose clip and method, move or play the time, see masks, trails, curves and metrics.
+
+    Args:
+        truths: a `Clip` with masks, or a list of them.
+        predictions: a `Clip` with masks, a list in the order of `truths`, or {method: either of these}.
+
+    Example:
+        `inspect(truth, prediction)`
+    """
+    truths = [truths] if isinstance(truths, Clip) else list(truths)
+    methods = predictions if isinstance(predictions, dict) else {"prediction": predictions}
+    methods = {name: [clips] if isinstance(clips, Clip) else list(clips) for name, clips in methods.items()}
+    for name, clips in methods.items():
+        if len(clips) != len(truths):
+            problem = f"has {len(clips)} clips for {len(truths)} truths"
+            raise InputError("inspect", name, problem, "Give one prediction per truth, in the same order.")
+    names = [f"{index}: {clip.caption or clip.name}" for index, clip in enumerate(truths)]
+    clip = widgets.Dropdown(options=list(zip(names, range(len(names)), strict=True)), description="clip")
+    method = widgets.Dropdown(options=list(methods), description="method")
+    frame = widgets.IntSlider(min=0, max=len(truths[0]) - 1, description="frame", continuous_update=True)
+    play = widgets.Play(min=0, max=frame.max, interval=200)
+    widgets.jslink((play, "value"), (frame, "value"))
+    picture = widgets.Image(format="png")
+
+    @lru_cache(maxsize=64)
+    def view(index: int, name: str) -> Inspection:
+        return inspect_pair(truths[index], methods[name][index], name)
+
+    @lru_cache(maxsize=256)
+    def draw(index: int, name: str, number: int) -> bytes:
+        return figures.png(inspector.inspector(view(index, name), number))
+
+    def show(_=None):
+        frame.max = play.max = len(view(clip.value, method.value).time) - 1
+        picture.value = draw(clip.value, method.value, frame.value)
+
+    for control in (clip, method, frame):
+        control.observe(show, "value")
+    show()
+    return widgets.VBox([widgets.HBox([clip, method, play, frame]), picture])
+
+
+def cell_browser(truths: list[Clip], cells: list[Cell], methods: dict[str, list[Clip]]) -> widgets.VBox:
+    """The map of distance and height as buttons; a click plays the cell's clips, truth above the chosen method.
+
+    Args:
+        truths: clips of the map, and `cells` the cell of each.
+        methods: {method: its videos in the same order}.
+    """
+    columns = sorted({cell.distance for cell in cells})
+    rows = sorted({cell.height for cell in cells}, reverse=True)
+    method = widgets.Dropdown(options=list(methods), description="method")
+    movie, title = widgets.Image(format="gif"), widgets.HTML()
+    chosen = cells[0]
+
+    def show(_=None):
+        films = methods[method.value]
+        pairs = [(truths[i].frames, films[i].frames) for i, cell in enumerate(cells) if cell == chosen]
+        picture = np.concatenate([np.concatenate(pair, 1) for pair in pairs], 2)
+        movie.value = figures.gif(picture, truths[0].fps, width=160 * len(pairs))
+        (near, far), (low, high) = chosen.distance, chosen.height
+        where = "inside" if chosen.inside else "outside"
+        title.value = f"{near:g} to {far:g} m away, {low:g} to {high:g} m high, {where} the training range"
+
+    def choose(cell: Cell):
+        nonlocal chosen
+        chosen = cell
+        show()
+
+    def button(row, column) -> widgets.Widget:
+        found = next((cell for cell in cells if (cell.height, cell.distance) == (row, column)), None)
+        if found is None:
+            return widgets.Label("")
+        style = "info" if found.inside else ""
+        text = f"{np.mean(found.height):.2g} m high, {np.mean(found.distance):.2g} m away"
+        pressed = widgets.Button(description=text, button_style=style, layout={"width": "auto"})
+        pressed.on_click(lambda _: choose(found))
+        return pressed
+
+    grid = widgets.GridBox(
+        [button(row, column) for row in rows for column in columns],
+        layout={"grid_template_columns": f"repeat({len(columns)}, 170px)"},
+    )
+    method.observe(show, "value")
+    show()
+    return widgets.VBox([method, grid, title, movie])
+
+
+def live_curve(every: int = 5) -> tuple[widgets.Image, Callable[[dict], None]]:
+    """A picture that shows a training's loss while it runs, and the function to hand to the training as `watch`.
+
+    Args:
+        every: lines of the log between two drawings.
+    """
+    picture, log = widgets.Image(format="png"), []
+
+    def watch(line: dict):
+        log.append(line)
+        if len(log) % every == 0:
+            picture.value = figures.png(training_figures.loss_curve(log))
+
+    return picture, watch
+
+
+def playground(drop: Callable[..., Clip], **ranges: tuple[float, float, float]) -> widgets.VBox:
+    """Sliders that film a new drop at every change and play it at once.
+
+    Args:
+        drop: takes the slider values by name, returns a simulated clip.
+        ranges: slider name to (lowest, highest, start).
+    """
+    sliders = {
+        name: widgets.FloatSlider(
+            value=start, min=low, max=high, step=0.01 if high < 10 else 0.1, description=name, continuous_update=False
+        )
+        for name, (low, high, start) in ranges.items()
+    }
+    movie, figure, message = widgets.Image(format="gif"), widgets.Image(format="png"), widgets.HTML()
+
+    def show(_=None):
+        try:
+            clip = drop(**{name: slider.value for name, slider in sliders.items()})
+        except ValueError as error:
+            message.value = f"<b>{error}</b>"
+            return
+        movie.value, figure.value = figures.gif(clip.frames, clip.fps), figures.png(figures.drop(clip))
+        message.value = clip.caption
+
+    for slider in sliders.values():
+        slider.observe(show, "value")
+    show()
+    return widgets.VBox([widgets.HBox([widgets.VBox([*sliders.values(), message]), movie]), figure])
