@@ -209,7 +209,7 @@ def generate(
     from pisa_kit.core.errors import check_choice
     from pisa_kit.models.embedded import BASE, load
     from pisa_kit.models.generation import Protocol
-    from pisa_kit.models.generation import generate as film
+    from pisa_kit.models.generation import generate as generate_videos
     from pisa_kit.models.zoo import ZOO, open_model
     from pisa_kit.perception.prepare import read_prepared
 
@@ -224,11 +224,11 @@ def generate(
     shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True))
     if model == "embedded":
         pipeline = load(path or BASE)
-        film(pipeline, Protocol(model, artefacts.model(pipeline), steps or 5, **shape), truths, seed, out)
+        generate_videos(pipeline, Protocol(model, artefacts.model(pipeline), steps or 5, **shape), truths, seed, out)
     else:
         opened = open_model(model, path, device, offload)
-        protocol = Protocol(model, "", steps or opened.wants.steps, opened.wants.guidance or 1.0, **shape)
-        film(opened, protocol, truths, seed, out, batch=1)
+        protocol = Protocol(model, "", steps or opened.spec.steps, opened.spec.guidance or 1.0, **shape)
+        generate_videos(opened, protocol, truths, seed, out, batch=1)
     typer.echo(f"{len(truths)} videos in {out}")
 
 
@@ -246,16 +246,16 @@ def evaluate(
     """Track the dropped object in finished videos and score them: `scored n of N`, with every missing clip by name."""
     from pisa_kit.core.parallel import on_cluster
     from pisa_kit.core.storage import atomic_path
-    from pisa_kit.metrics.evaluation import judge
+    from pisa_kit.metrics.evaluation import evaluate_videos
     from pisa_kit.metrics.scoring import Report
     from pisa_kit.models.generation import read_videos
     from pisa_kit.perception.prepare import read_prepared
 
     truths = read_prepared(data)
-    films, failures = read_videos(videos, truths, fps)
+    found, failures = read_videos(videos, truths, fps)
     lacking = {name for name, _ in failures}
     with on_cluster(cluster):
-        verdict = judge([truth for truth in truths if truth.name not in lacking], films, workers, tracker)
+        verdict = evaluate_videos([truth for truth in truths if truth.name not in lacking], found, workers, tracker)
     report = Report(verdict.table, verdict.failures + failures)
     with atomic_path(out) as temporary:
         verdict.table.to_csv(temporary, index=False)

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from perception_accuracy import perception_accuracy
 
-from pisa_kit.metrics.evaluation import judge
+from pisa_kit.metrics.evaluation import evaluate_videos
 from pisa_kit.metrics.l2_chamfer_iou import fixed
 from pisa_kit.models.codec import psnr, reconstruct
 from pisa_kit.models.embedded import load
@@ -52,7 +52,7 @@ def agreement(films, drops) -> pd.DataFrame:
     ]
     for one, other in combinations(tracks, 2):
         pairs = zip(tracks[one], tracks[other], strict=True)
-        apart = [fixed(a.masks, 16, b.masks, 16)["trajectory_l2"] for a, b in pairs]
+        apart = [fixed(a.masks, 16, b.masks, 16)["fixed_l2"] for a, b in pairs]
         rows.append({"what": f"{one} to {other}: distance", "value": np.median(apart)})
     return pd.DataFrame(rows)
 
@@ -74,7 +74,7 @@ def main():
         films = generate(base, Protocol("base", **asdict(Video())), drops, 0, folder)
     print(f"\nthe base model's videos\n{agreement(films, drops).round(4).to_string(index=False)}")
     for tracker in ("background", "judge"):
-        table = judge(drops, films, tracker=tracker).table
+        table = evaluate_videos(drops, films, tracker=tracker).table
         means = table[["visibility", "background_psnr", "l2", "fixed_l2"]].mean().round(3).to_dict()
         print(f"by {tracker}: {means}, median g_eff {table['g_eff'].median():.2f}")
 

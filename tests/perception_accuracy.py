@@ -52,7 +52,7 @@ def tracker_accuracy(model: nn.Module, clips: list[Clip], frames=None) -> dict[s
         emptied, left = erase(to_video(seen[None]), torch.from_numpy(truth)[None], later)
         erased = truth.any((1, 2)) & ~left[0].any(-1).any(-1).numpy()
         lost_erased.append(track_net(model, to_frames(emptied)[0], truth[0]).lost[erased])
-    distance, lost_erased = [score["trajectory_l2"] for score in scores], np.concatenate(lost_erased)
+    distance, lost_erased = [score["fixed_l2"] for score in scores], np.concatenate(lost_erased)
     return {
         "clips": len(scores),
         "trajectory_l2_median": float(np.median(distance)),

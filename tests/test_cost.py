@@ -7,9 +7,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from pisa_kit.study.cost import PeakMemory, step_cost
-from pisa_kit.training.settings import Training, Tuning
+from pisa_kit.training.settings import OroSettings, Training
 
-SETTINGS = Tuning(Training(steps=1, batch=1, learning_rate=1e-4), {"seg": 1.0}, sampling_steps=6)
+SETTINGS = OroSettings(Training(steps=1, batch=1, learning_rate=1e-4), {"seg": 1.0}, sampling_steps=6)
 
 
 def test_memory_is_that_of_tensors_alive_at_once():
@@ -47,7 +47,7 @@ def one_thread():  # threads of two processes that share a core make seconds mea
 
 def test_memory_grows_with_the_steps_and_shrinks_with_checkpointing(one_thread):
     one, whole = (step_cost(replace(SETTINGS, gradient_steps=through)) for through in (1, 6))
-    again = step_cost(replace(SETTINGS, gradient_steps=6, checkpoint="all"), rounds=1)
+    again = step_cost(replace(SETTINGS, gradient_steps=6, gradient_checkpointing="all"), rounds=1)
     assert 0 < one["mib"] < 0.6 * whole["mib"] and again["mib"] < 0.6 * whole["mib"]
     assert 0 < one["seconds"] < whole["seconds"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pisa_kit.metrics.evaluation import judge
+from pisa_kit.metrics.evaluation import evaluate_videos
 from pisa_kit.models.embedded import BASE, load
 from pisa_kit.models.generation import Protocol, generate
 from pisa_kit.sim.scenes import sample
@@ -26,7 +26,7 @@ def test_bf16_agrees_with_float32(truths, tmp_path):
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
         films = generate(load(BASE, dtype), Protocol("embedded", steps=5), truths, 0, tmp_path / str(dtype))
-        found[dtype] = judge(truths, films).table
+        found[dtype] = evaluate_videos(truths, films).table
     for metric in ("fixed_l2", "fixed_iou", "visibility"):
         one, other = (found[dtype][metric].to_numpy() for dtype in found)
         spread = 1.96 * (one - other).std(ddof=1) / np.sqrt(len(one))

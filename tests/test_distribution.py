@@ -145,7 +145,7 @@ def test_the_simulator_is_faithful_and_aligned_when_measured_from_pixels(worlds)
 @pytest.mark.parametrize("method", ["slow gravity", "frozen"])
 def test_wrong_falls_are_neither_faithful_nor_aligned(worlds, method):
     clips, ambiguity = worlds[0][:24], worlds[1]
-    found, _ = measured([references.film(method, clip, 0, Ranges()) for clip in clips], clips, ambiguity)
+    found, _ = measured([references.reference_video(method, clip, 0, Ranges()) for clip in clips], clips, ambiguity)
     wrong = np.abs(found["disagreement"])
     assert not (np.isfinite(wrong).mean() > 0.8 and np.nanmedian(wrong) < 0.15)
     others = ambiguity.fall_time(ambiguity.prior.rvs(400, random_state=1))

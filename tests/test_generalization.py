@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pisa_kit.metrics.evaluation import _before_contact, judge
+from pisa_kit.metrics.evaluation import _before_contact, evaluate_videos
 from pisa_kit.metrics.generalization import checks, ratio_of_heights
 from pisa_kit.metrics.statistics import slopes
 from pisa_kit.perception.trackers import track_clips
@@ -21,8 +21,8 @@ FULL, RANGES = PRESETS["full"], Ranges()
 VIDEO = {"size": 64, "frames": 17, "fps": 16}
 
 
-def film(method: str, truths):
-    return [references.film(method, truth, 0, RANGES) for truth in truths]
+def reference_video(method: str, truths):
+    return [references.reference_video(method, truth, 0, RANGES) for truth in truths]
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,9 @@ def test_equal_heights_land_together():
 
 def test_the_ideal_passes_the_two_object_test_and_frozen_has_no_answer(pairs):
     def ratio(method):
-        films = film(method, pairs)
+        videos = reference_videos(method, pairs)
         views = [[focus(truth, index) for truth in pairs] for index in (0, 1)]
-        tracked = [track_clips(films, view, 1) for view in views]
+        tracked = [track_clips(videos, view, 1) for view in views]
         return ratio_of_heights(pairs, tracked)["ratio"].dropna()
 
     ideal = ratio("ideal")
@@ -83,8 +83,8 @@ def test_the_ideal_passes_the_two_object_test_and_frozen_has_no_answer(pairs):
 
 
 def ratios_if(pairs, fallen) -> np.ndarray:
-    """The test's ratios for films in which objects go down by `fallen(times, height)` metres."""
-    films = []
+    """The test's ratios for videos in which objects go down by `fallen(times, height)` metres."""
+    videos = []
     for truth in pairs:
         masks = np.zeros_like(truth.masks)
         for index, mask in enumerate(truth.masks[0]):
@@ -92,8 +92,8 @@ def ratios_if(pairs, fallen) -> np.ndarray:
             height = Scene.from_dict(truth.info["scene"], truth.name).things[index].bounds[0][2]
             for frame, down in enumerate((fallen(truth.times, height) * scale).round().astype(int)):
                 masks[frame, index, down:] = mask[: len(mask) - down] if down < len(mask) else False
-        films.append(replace(truth, masks=masks))
-    tracked = [[focus(film, index) for film in films] for index in (0, 1)]
+        videos.append(replace(truth, masks=masks))
+    tracked = [[focus(film, index) for film in videos] for index in (0, 1)]
     return ratio_of_heights(pairs, tracked)["ratio"].to_numpy()
 
 
@@ -111,7 +111,7 @@ def test_two_objects_that_always_take_the_same_time_fail(pairs):
 def test_gravity_of_the_ideal_depends_on_nothing_and_wrong_gravity_is_seen(on_map):
     gravity = {}
     for method in ("ideal", "slow gravity", "frozen"):
-        table = judge(on_map, film(method, on_map), workers=1).table
+        table = evaluate_videos(on_map, reference_videos(method, on_map), workers=1).table
         gravity[method] = table["g_eff"].median()
         if method == "ideal":
             found = slopes(table, "g_eff", ("height", "distance", "size"))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pisa_kit.metrics.appearance import background_psnr, object_colour_error
-from pisa_kit.metrics.evaluation import judge, moves_as_said
-from pisa_kit.sim.references import film
+from pisa_kit.metrics.evaluation import evaluate_videos, moves_as_said
+from pisa_kit.sim.references import reference_video
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.settings import Ranges
 from pisa_kit.sim.simulate import simulate
@@ -43,28 +43,28 @@ def test_background_psnr_is_the_noise_that_was_added(truths):
 
 
 def test_the_judge_tells_a_fall_from_a_still(truths):
-    films = {name: [film(name, truth, 0, Ranges()) for truth in truths] for name in ("ideal", "frozen")}
-    falling, still = (judge(truths, films[name], workers=1) for name in films)
+    videos = {name: [reference_video(name, truth, 0, Ranges()) for truth in truths] for name in ("ideal", "frozen")}
+    falling, still = (evaluate_videos(truths, videos[name], workers=1) for name in videos)
     assert not falling.failures and list(falling.table["name"]) == [truth.name for truth in truths]
     assert falling.table["g_eff"].median() == pytest.approx(9.81, rel=0.05)
     assert still.table["g_eff"].median() == pytest.approx(0, abs=0.2)
     assert falling.table["fixed_l2"].mean() < 0.3 * still.table["fixed_l2"].mean()
-    assert falling.table["background_psnr"].min() > 25 and len(still.films) == 4
+    assert falling.table["background_psnr"].min() > 25 and len(still.videos) == 4
 
 
 def test_a_clip_without_its_object_in_frame_0_is_a_failure_of_its_own(truths):
     gone = truths[1].masks.copy()
     gone[0] = False
     given = [truths[0], replace(truths[1], masks=gone), truths[2]]
-    verdict = judge(given, truths[:3], workers=1)
-    assert list(verdict.table["name"]) == ["00000", "00002"] and len(verdict.films) == 3
+    verdict = evaluate_videos(given, truths[:3], workers=1)
+    assert list(verdict.table["name"]) == ["00000", "00002"] and len(verdict.videos) == 3
     [(name, reason)] = verdict.failures
-    assert name == "00001" and "frame 0" in reason and not verdict.films[1].dropped.any()
+    assert name == "00001" and "frame 0" in reason and not verdict.videos[1].dropped.any()
 
 
 def test_clips_of_the_same_name_stay_a_row_each(truths):
     given = [replace(truth, name="same") for truth in truths[:2]]
-    table = judge(given, truths[:2], workers=1).table
+    table = evaluate_videos(given, truths[:2], workers=1).table
     assert len(table) == 2 and table["height"].nunique() == 2
 
 

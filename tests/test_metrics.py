@@ -74,7 +74,7 @@ def test_official_equals_the_released_code_on_every_golden_pair():
 
 def test_shift_by_30_and_40_px_is_50_px_away_but_not_on_the_released_scale():
     truth, prediction = square((10, 5), size=128), square((40, 45), size=128)
-    assert fixed(truth, FPS, prediction, FPS)["trajectory_l2"] == pytest.approx(50 / 128)
+    assert fixed(truth, FPS, prediction, FPS)["fixed_l2"] == pytest.approx(50 / 128)
     assert official(truth, FPS, prediction, FPS)["l2"] == pytest.approx((30 + 40) / 2 / np.sqrt(2) / 128)
 
 
@@ -121,7 +121,7 @@ def test_identical_masks_are_at_distance_zero_with_iou_one(seed):
     masks = noise(seed, density=0.005)
     comparison = compare(masks, masks, frame_pairs(len(masks)))
     scores = fixed(masks, FPS, masks, FPS)
-    assert (scores["trajectory_l2"], scores["chamfer"], scores["iou"]) == (0, 0, 1)
+    assert (scores["fixed_l2"], scores["chamfer"], scores["iou"]) == (0, 0, 1)
     assert official(masks, FPS, masks, FPS)["iou"] == 1
     assert (comparison.chamfer[comparison.both_seen] == 0).all()
 
@@ -130,7 +130,7 @@ def test_identical_masks_are_at_distance_zero_with_iou_one(seed):
 @settings(max_examples=30, deadline=None)
 def test_both_kinds_of_metrics_are_symmetric(first, second):
     a, b = noise(first), noise(second)
-    for metric, names in ((official, ("l2", "chamfer_distance", "iou")), (fixed, ("trajectory_l2", "chamfer", "iou"))):
+    for metric, names in ((official, ("l2", "chamfer_distance", "iou")), (fixed, ("fixed_l2", "chamfer", "iou"))):
         there, back = metric(a, FPS, b, FPS), metric(b, FPS, a, FPS)
         np.testing.assert_allclose([there[name] for name in names], [back[name] for name in names], rtol=1e-12)
 
@@ -150,7 +150,7 @@ def test_shifting_both_changes_nothing(seed, shift):
 def test_distances_grow_with_displacement(steps, direction):
     truth = square((4, 4))
     near, far = (square((4 + step * direction[0], 4 + step * direction[1])) for step in sorted(steps))
-    for metric, names in ((official, ("l2", "chamfer_distance")), (fixed, ("trajectory_l2", "chamfer"))):
+    for metric, names in ((official, ("l2", "chamfer_distance")), (fixed, ("fixed_l2", "chamfer"))):
         scores = [metric(truth, FPS, prediction, FPS) for prediction in (near, far)]
         assert all(scores[0][name] < scores[1][name] for name in names)
 
@@ -172,34 +172,34 @@ def test_one_empty_frame_drops_out_of_official_and_is_charged_by_fixed():
     truth, prediction = square((4, 4), (4, 4)), square((7, 8), None)
     released, corrected = both_scores(truth, FPS, prediction, FPS)
     assert released["l2"] == pytest.approx((3 + 4) / 2 / np.sqrt(2) / SIZE)
-    assert corrected["trajectory_l2"] == pytest.approx((5 / SIZE + VANISHED_L2) / 2)
+    assert corrected["fixed_l2"] == pytest.approx((5 / SIZE + VANISHED_L2) / 2)
     assert per_frame(truth, FPS, prediction, FPS)["chamfer"][1] == VANISHED_CHAMFER
     assert corrected["coverage"] == corrected["visibility"] == 0.5
 
 
 def test_an_object_where_none_should_be_is_charged_too():
     scores = fixed(square((4, 4), None), FPS, square((4, 4), (4, 4)), FPS)
-    assert (scores["trajectory_l2"], scores["chamfer"], scores["iou"]) == (0.5, 1.0, 0.5)
+    assert (scores["fixed_l2"], scores["chamfer"], scores["iou"]) == (0.5, 1.0, 0.5)
     assert scores["coverage"] == 1
 
 
 def test_both_empty_is_agreement():
     released, corrected = both_scores(square((4, 4), None), FPS, square((4, 4), None), FPS)
     assert released == {"l2": 0, "chamfer_distance": 0, "iou": 1}
-    assert (corrected["trajectory_l2"], corrected["chamfer"], corrected["iou"]) == (0, 0, 1)
+    assert (corrected["fixed_l2"], corrected["chamfer"], corrected["iou"]) == (0, 0, 1)
 
 
 def test_all_empty_prediction_gets_the_whole_penalty():
     released, corrected = both_scores(square((4, 4), (5, 5)), FPS, square(None, None), FPS)
     assert np.isnan(released["l2"]) and np.isnan(released["chamfer_distance"]) and released["iou"] == 0
-    assert (corrected["trajectory_l2"], corrected["chamfer"], corrected["iou"]) == (VANISHED_L2, VANISHED_CHAMFER, 0)
+    assert (corrected["fixed_l2"], corrected["chamfer"], corrected["iou"]) == (VANISHED_L2, VANISHED_CHAMFER, 0)
     assert (corrected["coverage"], corrected["visibility"]) == (0, 0)
 
 
 def test_all_empty_truth_and_prediction_agree_without_coverage():
     released, corrected = both_scores(square(None, None), FPS, square(None, None), FPS)
     assert np.isnan(released["l2"]) and released["iou"] == 1
-    assert (corrected["trajectory_l2"], corrected["iou"], corrected["visibility"]) == (0, 1, 0)
+    assert (corrected["fixed_l2"], corrected["iou"], corrected["visibility"]) == (0, 1, 0)
     assert np.isnan(corrected["coverage"])
 
 
@@ -207,7 +207,7 @@ def test_vanishing_is_worse_than_freezing_only_when_corrected():
     truth = square(*[(4, 4 + 3 * step) for step in range(15)])
     frozen = square(*[(4, 4)] * 15)
     vanished = square(*[(4, 4)] * 3, *[None] * 12)
-    for name in ("trajectory_l2", "chamfer"):
+    for name in ("fixed_l2", "chamfer"):
         assert fixed(truth, FPS, vanished, FPS)[name] > fixed(truth, FPS, frozen, FPS)[name]
     for name in ("l2", "chamfer_distance"):
         assert official(truth, FPS, vanished, FPS)[name] < official(truth, FPS, frozen, FPS)[name]
@@ -229,7 +229,7 @@ def test_the_slower_sequence_sets_the_times():
 def test_a_truth_filmed_faster_is_matched_by_time():
     path = [(4, 4 + step) for step in range(33)]
     scores = fixed(square(*path), 64, square(*path[::4]), 16)
-    assert (scores["trajectory_l2"], scores["iou"], scores["visibility"]) == (0, 1, 1)
+    assert (scores["fixed_l2"], scores["iou"], scores["visibility"]) == (0, 1, 1)
     assert scores["frames_compared"] == scores["frames_expected"] == 9
 
 
@@ -237,7 +237,7 @@ def test_a_short_prediction_is_charged_for_what_it_lacks():
     truth = square(*[(4, 4)] * 4)
     released, corrected = both_scores(truth, FPS, truth[:3], FPS)
     assert released["l2"] == 0 and released["iou"] == 1
-    assert corrected["trajectory_l2"] == VANISHED_L2 / 4 and corrected["iou"] == 0.75
+    assert corrected["fixed_l2"] == VANISHED_L2 / 4 and corrected["iou"] == 0.75
     assert (corrected["frames_compared"], corrected["frames_expected"], corrected["coverage"]) == (3, 4, 0.75)
     assert per_frame(truth, FPS, truth[:3], FPS)["compared"].tolist() == [True, True, True, False]
 
@@ -253,21 +253,21 @@ def test_a_last_frame_that_the_truth_does_not_outlast_is_not_owed():
     truth = square(*[(4, 4)] * 5)  # 5 / 16 s: two whole frames at 8 fps and a half
     for count in (2, 3, 4):
         scores = fixed(truth, 16, truth[:count], 8)
-        assert scores["trajectory_l2"] == 0 and scores["frames_expected"] == min(count, 3)
+        assert scores["fixed_l2"] == 0 and scores["frames_expected"] == min(count, 3)
 
 
 def test_a_long_prediction_is_cut():
     truth = square(*[(4, 4)] * 4)
     prediction = np.concatenate([truth, square((40, 40), None)])
     released, corrected = both_scores(truth, FPS, prediction, FPS)
-    assert released["l2"] == corrected["trajectory_l2"] == 0
+    assert released["l2"] == corrected["fixed_l2"] == 0
     assert corrected["visibility"] == 1 and corrected["frames_expected"] == 4
 
 
 def test_per_frame_is_what_fixed_averages():
     truth, prediction = square((4, 4), (4, 6), (4, 9)), square((4, 4), (6, 6), None)
     frames, scores = per_frame(truth, FPS, prediction, FPS), fixed(truth, FPS, prediction, FPS)
-    assert all(frames[name].mean() == pytest.approx(scores[name]) for name in ("trajectory_l2", "chamfer", "iou"))
+    assert all(frames[name].mean() == pytest.approx(scores[name]) for name in ("fixed_l2", "chamfer", "iou"))
     np.testing.assert_allclose(frames["time"], np.arange(3) / FPS)
 
 

@@ -16,11 +16,11 @@ from pisa_kit.sim.simulate import simulate
 from pisa_kit.training import oro, psft
 from pisa_kit.training.loop import TrainingError, seeded
 from pisa_kit.training.rewards import Truth, load_rewards
-from pisa_kit.training.settings import Training, Tuning
+from pisa_kit.training.settings import OroSettings, Training
 
 torch.set_num_threads(1)
 TRAINING = Training(steps=4, batch=2, learning_rate=1e-4, warmup=1, decay=0, ema=0.5, log_every=1, checkpoint_every=1)
-SETTINGS = Tuning(TRAINING, {"seg": 1.0}, sampling_steps=2)
+SETTINGS = OroSettings(TRAINING, {"seg": 1.0}, sampling_steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -140,23 +140,25 @@ def test_the_anchor_is_zero_where_it_starts_and_everything_is_logged(base, clips
     }
     with torch.no_grad():
         terms = oro.oro_loss(base, base, rewards, settings)(base.transformer, batch, seeded(0))
-    assert float(terms["anchor"]) == 0 and float(terms["seg_left_out"]) == 1
+    assert float(terms["reference_distance"]) == 0 and float(terms["seg_left_out"]) == 1
     assert {"loss", "seg", "flow", "seg_lost", "flow_left_out"} <= terms.keys()
     torch.testing.assert_close(terms["loss"], terms["seg"] + 0.5 * terms["flow"])
 
 
 def test_held_out_metrics_stop_it(base, clips, rewards, tmp_path):
     scores = iter([1.0, 0.5, 0.7, 0.6, 0.1])
-    settings = replace(SETTINGS, looks=(1, 2, 3, 4), patience=2)
-    best, looks = oro.tune(base, clips, rewards, settings, tmp_path, validate=lambda model: {"fixed_l2": next(scores)})
-    assert [look["step"] for look in looks] == [0, 1, 2, 3]
+    settings = replace(SETTINGS, eval_steps=(1, 2, 3, 4), patience=2)
+    best, validations = oro.tune(
+        base, clips, rewards, settings, tmp_path, validate=lambda model: {"fixed_l2": next(scores)}
+    )
+    assert [look["step"] for look in validations] == [0, 1, 2, 3]
     one = load(tmp_path / "pipeline_1").transformer.state_dict()
     assert all(torch.equal(value, one[name]) for name, value in best.transformer.state_dict().items())
     again = oro.tune(base, clips, rewards, settings, tmp_path, validate=lambda model: pytest.fail("looked again"))
-    assert again[1] == looks
-    more = replace(settings, looks=(2, 3))  # other looks at the same run: each keeps its own step
+    assert again[1] == validations
+    more = replace(settings, eval_steps=(2, 3))  # other looks at the same run: each keeps its own step
     _, fewer = oro.tune(base, clips, rewards, more, tmp_path, validate=lambda model: pytest.fail("looked again"))
-    assert fewer == [looks[0], looks[2], looks[3]]
+    assert fewer == [validations[0], validations[2], validations[3]]
 
 
 def test_a_reward_that_is_not_a_number_stops_with_its_name(base, clips, rewards, tmp_path):

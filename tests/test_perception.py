@@ -199,7 +199,7 @@ def test_tracker_error_is_that_of_the_metrics(clips, weights):
     found = track_net(model, clip.frames, clip.dropped[0]).masks
     expected = fixed(clip.dropped, clip.fps, found, clip.fps)
     measured = tracker_accuracy(model, [clip])
-    assert measured["trajectory_l2_mean"] == expected["trajectory_l2"] and measured["iou"] == expected["iou"]
+    assert measured["trajectory_l2_mean"] == expected["fixed_l2"] and measured["iou"] == expected["iou"]
 
 
 def test_erased_frames_are_recognised_by_a_tracker_that_looks(clips):

@@ -12,7 +12,7 @@ from pisa_kit.clips import formats
 from pisa_kit.clips.formats import write_clip
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import DATA, write_json
-from pisa_kit.metrics.evaluation import judge
+from pisa_kit.metrics.evaluation import evaluate_videos
 from pisa_kit.models.embedded import load
 from pisa_kit.models.generation import Protocol, generate, read_videos
 from pisa_kit.perception import prepare as module
@@ -62,7 +62,7 @@ def test_from_archive_to_scores(name, request, tmp_path):
         assert truth.frames.shape == (17, 64, 64, 3) and truth.fps == 16 and truth.dropped[0].any() and truth.caption
     generate(load(), Protocol("embedded", steps=1), truths, 0, tmp_path / "films")
     films, missing = read_videos(tmp_path / "films", truths)
-    verdict = judge(truths, films, workers=1)
+    verdict = evaluate_videos(truths, films, workers=1)
     assert len(verdict.table) == len(truths) and not verdict.failures and not missing
     assert np.isfinite(verdict.table[["fixed_l2", "background_psnr"]]).all(axis=None)
 

@@ -47,8 +47,8 @@ def test_the_widget_follows(truth, film):
 
 def test_reward_beside_metrics():
     log = [{"step": step, "loss": 1.0 / step} for step in range(1, 9)]
-    looks = [{"step": step, "l2": 0.1, "fixed_iou": 0.3} for step in (0, 4, 8)]
-    figure = reward_and_metrics({"seg": log}, {"seg": looks}, ("l2", "fixed_iou"))
+    eval_steps = [{"step": step, "l2": 0.1, "fixed_iou": 0.3} for step in (0, 4, 8)]
+    figure = reward_and_metrics({"seg": log}, {"seg": eval_steps}, ("l2", "fixed_iou"))
     assert [len(axis.lines) for axis in figure.axes] == [1, 1, 1]
     assert list(figure.axes[1].lines[0].get_xdata()) == [0, 4, 8]
     plt.close(figure)

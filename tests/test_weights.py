@@ -10,7 +10,7 @@ from perception_accuracy import perception_accuracy
 from PIL import Image
 
 from pisa_kit.core.storage import WEIGHTS
-from pisa_kit.metrics.evaluation import judge
+from pisa_kit.metrics.evaluation import evaluate_videos
 from pisa_kit.models.codec import psnr, reconstruct
 from pisa_kit.models.embedded import BASE, load
 from pisa_kit.models.generation import Protocol, generate
@@ -74,6 +74,6 @@ def test_the_nets_see_through_the_autoencoder(drops, reconstructions):
 
 def test_the_base_is_clean_and_falls_too_slowly(base, drops, tmp_path):
     films = generate(base, Protocol("base", **asdict(Video())), drops, 0, tmp_path)
-    table = judge(drops, films).table
+    table = evaluate_videos(drops, films).table
     assert table["visibility"].mean() > 0.95 and table["background_psnr"].mean() > 28
     assert 0 < table["g_eff"].median() < 0.4 * 9.81

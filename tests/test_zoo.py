@@ -46,7 +46,7 @@ def test_every_entry_films_with_its_real_class(name, truths, tmp_path):
         assert film.frames.shape == (9, 32, 32, 3) and film.fps == 16 and film.frames.std() > 1
     np.testing.assert_array_equal(again[0], films[1].frames)
     manifest = json.loads((tmp_path / "films" / "manifest.json").read_text())
-    assert manifest["wants"]["repository"] == ZOO[name].repository and manifest["steps"] == 2
+    assert manifest["spec"]["repository"] == ZOO[name].repository and manifest["steps"] == 2
     assert manifest["weights"] == str(tmp_path / "weights") and manifest["dtype"] == "torch.float32"
 
 

@@ -15,71 +15,71 @@ from pisa_kit.metrics.scoring import Report, clip_row
 from pisa_kit.perception.trackers import track_clips
 from pisa_kit.sim.scenes import Scene
 
-LOOKS = ("object_colour_error", "background_psnr")
+APPEARANCE = ("object_colour_error", "background_psnr")
 TRACKER = "judge"
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """What a judge says about some videos.
 
     Args:
         table: one row per scored video: `name`, metrics (`evaluate.METRICS`), "fall_l2" (the fixed L2 of the frames
             before the true object touches anything: fall without bounce), `kinematics.describe`, `LOOKS`, and of
             simulated clips "distance", "height" and "size" (metres).
-        films: the videos with tracked masks, in the order given; none of the object where it could not be tracked.
+        videos: the videos with tracked masks, in the order given; none of the object where it could not be tracked.
         failures: (name, reason) of those that could not be scored.
     """
 
     table: pd.DataFrame
-    films: list[Clip]
+    videos: list[Clip]
     failures: list[tuple[str, str]]
 
 
-def judge(truths: list[Clip], films: list[Clip], workers: int = 2, tracker: str = TRACKER) -> Judgement:
+def evaluate_videos(truths: list[Clip], videos: list[Clip], workers: int = 2, tracker: str = TRACKER) -> Evaluation:
     """Tracks the dropped object in every video, from the true mask of frame 0, and measures it.
 
     Args:
         truths: simulated clips.
-        films: videos of the same scenes in the same order; only their frames count.
+        videos: videos of the same scenes in the same order; only their frames count.
         workers: processes.
         tracker: see `masks.track_clips`.
     """
     shown = [index for index, truth in enumerate(truths) if truth.dropped[0].any()]
-    tracked = track_clips([films[index] for index in shown], [truths[index] for index in shown], workers, tracker)
+    tracked = track_clips([videos[index] for index in shown], [truths[index] for index in shown], workers, tracker)
     found = dict(zip(shown, tracked, strict=True))
-    nothing = [np.zeros((len(film), 1, *film.frames.shape[1:3]), bool) for film in films]
-    films = [found.get(index, replace(film, masks=nothing[index])) for index, film in enumerate(films)]
-    report = Report.from_rows([_row(*pair) for pair in zip(truths, films, strict=True)])
-    return Judgement(report.table, films, report.failures)
+    nothing = [np.zeros((len(video), 1, *video.frames.shape[1:3]), bool) for video in videos]
+    videos = [found.get(index, replace(video, masks=nothing[index])) for index, video in enumerate(videos)]
+    report = Report.from_rows([_row(*pair) for pair in zip(truths, videos, strict=True)])
+    return Evaluation(report.table, videos, report.failures)
 
 
-def _row(truth: Clip, film: Clip) -> dict:
+def _row(truth: Clip, video: Clip) -> dict:
     """Every number of one video, or "name" and "error"."""
     if not truth.dropped[0].any():
         return {"name": truth.name, "error": "frame 0 of the true clip does not show the dropped object"}
-    row = clip_row(truth, film)
+    row = clip_row(truth, video)
     if "error" in row:
         return row
     try:
-        row |= gravity.describe(film.dropped, film.fps, truth)
+        row |= gravity.describe(video.dropped, video.fps, truth)
     except InputError as error:
         return {"name": truth.name, "error": str(error)}
-    row |= {"object_colour_error": object_colour_error(film.frames, film.dropped)}
-    row |= {"background_psnr": background_psnr(truth, film.frames, film.dropped)}
+    row |= {"object_colour_error": object_colour_error(video.frames, video.dropped)}
+    row |= {"background_psnr": background_psnr(truth, video.frames, video.dropped)}
     if "scene" in truth.info:
         scene = Scene.from_dict(truth.info["scene"], truth.name)
         row |= {"distance": scene.distance, "height": scene.height, "size": scene.dropped.size}
-    return row | {"fall_l2": _before_contact(truth, film)}
+    return row | {"fall_l2": _before_contact(truth, video)}
 
 
-def _before_contact(truth: Clip, film: Clip) -> float:
+def _before_contact(truth: Clip, video: Clip) -> float:
     """The fixed L2 up to the true object's first contact, of the whole clip without one; NaN if it is not known."""
     if truth.contacts is None:
         return float("nan")
     end = max(int(truth.contacts[0] * truth.fps) + 1, 2) if len(truth.contacts) else len(truth)
-    made = film.dropped[: int(end * film.fps / truth.fps)]
-    return fixed(truth.dropped[:end], truth.fps, made, film.fps)["trajectory_l2"]
+    made = video.dropped[: int(end * video.fps / truth.fps)]
+    return fixed(truth.dropped[:end], truth.fps, made, video.fps)["fixed_l2"]
 
 
 STILL = 3 / 64  # image widths by which an object that stays may move

@@ -199,7 +199,7 @@ def per_frame(truth, truth_fps, prediction, prediction_fps, names=("truth", "pre
     """The frames that `fixed` averages; arguments and errors as in `official`.
 
     Returns:
-        Arrays (K,): `time` s; `trajectory_l2` and `chamfer` in image widths, `iou` in [0, 1], where one missing object
+        Arrays (K,): `time` s; `fixed_l2` and `chamfer` in image widths, `iou` in [0, 1], where one missing object
         costs `VANISHED_...` and two are agreement (0, 0, 1); `truth_seen`, `prediction_seen` bool;
         `compared` bool, False where the prediction has ended, which counts as a missing object.
     """
@@ -214,7 +214,7 @@ def _frame_scores(comparison: Comparison, pairs: np.ndarray, fps: float) -> dict
     distance = np.hypot(*comparison.offset.T) / comparison.width
     return {
         "time": np.arange(len(pairs)) / fps,
-        "trajectory_l2": np.where(both, distance, one * VANISHED_L2),
+        "fixed_l2": np.where(both, distance, one * VANISHED_L2),
         "chamfer": np.where(both, comparison.chamfer / comparison.width, one * VANISHED_CHAMFER),
         "iou": comparison.iou,
         "truth_seen": comparison.truth_seen,
@@ -227,7 +227,7 @@ def fixed(truth, truth_fps, prediction, prediction_fps, names=("truth", "predict
     """The corrected metrics; arguments and errors as in `official`, frames as in `per_frame`.
 
     Returns:
-        `trajectory_l2`: mean Euclidean centroid distance, image widths.
+        `fixed_l2`: mean Euclidean centroid distance, image widths.
         `chamfer`: mean nearest-pixel distance truth -> prediction plus back, image widths.
         `iou`: mean over frames.
         `coverage`: share of the true object's frames in which the prediction has it too (NaN: it has none).
@@ -240,7 +240,7 @@ def fixed(truth, truth_fps, prediction, prediction_fps, names=("truth", "predict
 
 def _fixed_means(scores: dict[str, np.ndarray], visibility: float) -> dict[str, float]:
     truth_seen = scores["truth_seen"]
-    means = {name: float(scores[name].mean()) for name in ("trajectory_l2", "chamfer", "iou")}
+    means = {name: float(scores[name].mean()) for name in ("fixed_l2", "chamfer", "iou")}
     return means | {
         "coverage": float(scores["prediction_seen"][truth_seen].mean()) if truth_seen.any() else np.nan,
         "visibility": visibility,

@@ -18,7 +18,7 @@ from pisa_kit.metrics.l2_chamfer_iou import both_scores
 from pisa_kit.metrics.statistics import summarise
 
 OFFICIAL = ("l2", "chamfer_distance", "iou")
-FIXED = {"fixed_l2": "trajectory_l2", "fixed_chamfer_distance": "chamfer", "fixed_iou": "iou"}
+FIXED = {"fixed_l2": "fixed_l2", "fixed_chamfer_distance": "chamfer", "fixed_iou": "iou"}
 PRESENCE = ("coverage", "visibility")
 FRAMES = ("frames_compared", "frames_expected")
 METRICS = (*OFFICIAL, *FIXED, *PRESENCE)

@@ -98,14 +98,14 @@ def frame_by_frame():
 def decode(
     autoencoder: AutoencoderKLWan,
     latents: torch.Tensor,
-    checkpoint: bool = False,
+    gradient_checkpointing: bool = False,
     gradient_frames: Collection[int] | None = None,
 ) -> torch.Tensor:
     """`autoencoder.decode` without its clamp to [-1, 1], which has no gradient where it acts.
 
     Args:
         latents: (B, C, t, h, w), not normalised.
-        checkpoint: compute the activations of one latent frame again in the backward pass instead of keeping all.
+        gradient_checkpointing: compute a latent frame's activations again in the backward pass, keep none.
         gradient_frames: latent frames whose pixels carry gradients, None for all; the others cost no memory.
 
     Returns:
@@ -117,7 +117,7 @@ def decode(
         wanted = gradient_frames is None or index in gradient_frames
         with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
             given = (autoencoder.decoder, features[:, :, index : index + 1], cache, index == 0)
-            repeat = checkpoint and torch.is_grad_enabled()
+            repeat = gradient_checkpointing and torch.is_grad_enabled()
             frame, cache = recompute(_decode_frame, *given, use_reentrant=False) if repeat else _decode_frame(*given)
         frames.append(frame)
     autoencoder.clear_cache()

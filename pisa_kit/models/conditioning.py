@@ -55,18 +55,20 @@ def encode(autoencoder: nn.Module, video: torch.Tensor) -> torch.Tensor:
         return (autoencoder.encode(video.to(autoencoder.dtype)).latent_dist.mean.to(video) - mean) / std
 
 
-def decode(autoencoder: nn.Module, latents: torch.Tensor, checkpoint: bool = False, **options) -> torch.Tensor:
+def decode(
+    autoencoder: nn.Module, latents: torch.Tensor, gradient_checkpointing: bool = False, **options
+) -> torch.Tensor:
     """Normalised latents (B, C, t, h, w) to pixels (B, 3, T, H, W), about [-1, 1], not clamped.
 
     Args:
         autoencoder: where the latents are, if a gradient is wanted.
-        checkpoint: compute activations again in the backward pass.
+        gradient_checkpointing: compute activations again in the backward pass.
         options: of the family's own decoder, e.g. `autoencoder.decode`'s `gradient_frames`.
     """
     mean, std = _statistics(autoencoder, latents)
     raw = (latents * std + mean).to(autoencoder.dtype)
     with placed(autoencoder, latents):
-        return family_of(autoencoder).decode(autoencoder, raw, checkpoint, **options).to(latents)
+        return family_of(autoencoder).decode(autoencoder, raw, gradient_checkpointing, **options).to(latents)
 
 
 def _statistics(autoencoder: nn.Module, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,9 +103,9 @@ def pad_text(text: np.ndarray, pipeline: DiffusionPipeline) -> torch.Tensor:
     return F.pad(torch.from_numpy(text), (0, 0, 0, prompt_tokens(pipeline) - text.shape[1]))
 
 
-def with_first_frame(latents: torch.Tensor, given: Condition) -> torch.Tensor:
+def with_first_frame(latents: torch.Tensor, cond: Condition) -> torch.Tensor:
     """Latents (B, C, t, h, w) with the first frame replaced by the condition's."""
-    return torch.cat([given.first.to(latents), latents[:, :, 1:]], 2)
+    return torch.cat([cond.first.to(latents), latents[:, :, 1:]], 2)
 
 
 def token_timesteps(transformer: nn.Module, latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -121,7 +123,7 @@ def token_timesteps(transformer: nn.Module, latents: torch.Tensor, sigma: torch.
 
 
 def velocity(
-    transformer: nn.Module, latents: torch.Tensor, sigma: torch.Tensor, given: Condition, plain=None
+    transformer: nn.Module, latents: torch.Tensor, sigma: torch.Tensor, cond: Condition, plain=None
 ) -> torch.Tensor:
     """The model's velocity for noisy latents; the first frame is put in, its prediction means nothing.
 
@@ -136,5 +138,5 @@ def velocity(
     """
     plain = plain or transformer
     timestep = token_timesteps(plain, latents, sigma)
-    noisy, text = (each.to(plain.dtype) for each in (with_first_frame(latents, given), given.text))
+    noisy, text = (each.to(plain.dtype) for each in (with_first_frame(latents, cond), cond.text))
     return family_of(plain).predict(transformer, plain.config, noisy, timestep, text).to(latents)

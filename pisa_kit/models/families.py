@@ -129,9 +129,11 @@ class Ltx:
         return math.exp(Ltx._mu(scheduler, latents))
 
     @staticmethod
-    def decode(autoencoder: AutoencoderKLLTXVideo, latents: torch.Tensor, checkpoint: bool = False) -> torch.Tensor:
+    def decode(
+        autoencoder: AutoencoderKLLTXVideo, latents: torch.Tensor, gradient_checkpointing: bool = False
+    ) -> torch.Tensor:
         """Pixels (B, 3, T, H, W), about [-1, 1]."""
-        if checkpoint and torch.is_grad_enabled():
+        if gradient_checkpointing and torch.is_grad_enabled():
             return recompute(autoencoder.decode, latents, return_dict=False, use_reentrant=False)[0]
         return autoencoder.decode(latents, return_dict=False)[0]
 

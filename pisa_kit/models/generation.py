@@ -99,12 +99,12 @@ def generate(
             write_clip(clip, paths[index])
         bar.update(len(missing[group]))
     crew.wait_for_everyone()
-    films = [read_clip(path) for path in paths]
-    for truth, film, path in zip(truths, films, paths, strict=True):
-        if film.info.get("given") != fingerprint(truth):
+    videos = [read_clip(path) for path in paths]
+    for truth, video, path in zip(truths, videos, paths, strict=True):
+        if video.info.get("given") != fingerprint(truth):
             problem = "are not those this video was made from"
             raise InputError(path, "first frame, caption", problem, "Choose another folder, or delete the video.")
-    return films
+    return videos
 
 
 def fingerprint(truth: Clip) -> str:
@@ -116,13 +116,13 @@ def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[
     """Videos (B, T, H, W, 3) uint8; `seeds` holds the run's seed and each clip's place."""
     each = [seeds[0] * 1_000_003 + place for place in seeds[1:]]
     if isinstance(pipeline, StockModel):
-        return pipeline.film(protocol, truths, each)
+        return pipeline.generate(protocol, truths, each)
     first = to_video(np.stack([truth.frames[:1] for truth in truths])).to(device())
-    given = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths])
+    cond = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths])
     latent_frames = (protocol.frames - 1) // family_of(pipeline).strides(pipeline).frames + 1
-    noise = noise_like(given, latent_frames, each)
+    noise = noise_like(cond, latent_frames, each)
     try:
-        return to_frames(sample(pipeline, given, noise, protocol.steps))
+        return to_frames(sample(pipeline, cond, noise, protocol.steps))
     except torch.cuda.OutOfMemoryError as error:
         problem = f"ran out with {len(truths)} videos of {protocol.frames} frames at {protocol.size} px"
         raise InputError(protocol.model, "GPU memory", problem, "Film fewer together, or smaller ones.") from error
@@ -146,20 +146,20 @@ def read_videos(folder, truths: list[Clip], fps: float | None = None) -> tuple[l
     Returns:
         The videos found, in the order of `truths`, and (name, reason) of those that are missing or unreadable.
     """
-    located, films, failures = {one.name: one for one in find_clips(folder)}, [], []
+    located, videos, failures = {one.name: one for one in find_clips(folder)}, [], []
     for truth in truths:
         if truth.name not in located:
             failures.append((truth.name, "has no video"))
             continue
         try:
-            films.append(_matched(read_clip(located[truth.name], fps), truth))
+            videos.append(_matched(read_clip(located[truth.name], fps), truth))
         except InputError as error:
             failures.append((truth.name, str(error)))
-    return films, failures
+    return videos, failures
 
 
-def _matched(film: Clip, truth: Clip) -> Clip:
-    bare = to_square(Clip(film.frames, film.fps, film.masks, name=truth.name), truth.frames.shape[1])
+def _matched(video: Clip, truth: Clip) -> Clip:
+    bare = to_square(Clip(video.frames, video.fps, video.masks, name=truth.name), truth.frames.shape[1])
     if bare.fps == truth.fps:
         return bare.select(np.arange(min(len(bare), len(truth))), bare.fps)
     covered = int((len(bare) - 1) / bare.fps * truth.fps + 1e-9) + 1

@@ -115,15 +115,15 @@ def model_card(pipeline: Path, repository: str) -> ModelCard:
     tags = ["image-to-video", "physics", "pisa"]
     about = ModelCardData(license="apache-2.0", library_name="diffusers", pipeline_tag="image-to-video", tags=tags)
     lines = [f"---\n{about.to_yaml()}\n---", f"# {repository.split('/')[-1]}", CARD.format(kind=index["_class_name"])]
-    settings, looks = pipeline.parent / "settings.json", pipeline.parent / "validation.json"
+    settings, eval_steps = pipeline.parent / "settings.json", pipeline.parent / "validation.json"
     if settings.exists():
         rows = [f"| {name} | {value} |" for name, value in read_json(settings).items()]
         lines += [
             f"Run `{pipeline.parent.name}`, `{pipeline.name}`:",
             "\n".join(["| setting | value |", "|---|---|", *rows]),
         ]
-    if looks.exists():
-        table = pd.DataFrame(read_json(looks)).round(4)
+    if eval_steps.exists():
+        table = pd.DataFrame(read_json(eval_steps)).round(4)
         rows = [" | ".join(map(str, row)) for row in (table.columns, ["---"] * table.shape[1], *table.to_numpy())]
         lines += [
             "Validation clips (they chose the step and are not a result):",

@@ -8,20 +8,20 @@ from pisa_kit.models.conditioning import TRAIN_TIMESTEPS, Condition, decode, pla
 from pisa_kit.models.families import family_of
 
 
-def noise_like(given: Condition, frames: int, seeds: list[int]) -> torch.Tensor:
+def noise_like(cond: Condition, frames: int, seeds: list[int]) -> torch.Tensor:
     """Start noise (B, C, frames, h, w); each clip's depends on its seed alone, not on the batch it is in."""
-    shape = (1, given.first.shape[1], frames, *given.first.shape[3:])
+    shape = (1, cond.first.shape[1], frames, *cond.first.shape[3:])
     draws = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.cat(draws).to(given.first)
+    return torch.cat(draws).to(cond.first)
 
 
 def sample_latents(
     pipeline: DiffusionPipeline,
-    given: Condition,
+    cond: Condition,
     noise: torch.Tensor,
     steps: int,
     gradient_steps: int = 0,
-    checkpoint: bool = False,
+    gradient_checkpointing: bool = False,
     model: torch.nn.Module | None = None,
 ) -> torch.Tensor:
     """From noise (sigma 1) to latents (sigma 0) with the pipeline's own solver: Euler for the embedded model and LTX,
@@ -33,7 +33,7 @@ def sample_latents(
         noise: (B, C, t, h, w).
         steps: of the solver.
         gradient_steps: how many of the last steps carry gradients.
-        checkpoint: compute the transformer's activations again in the backward pass instead of keeping them.
+        gradient_checkpointing: compute the transformer's activations again in the backward pass, keep none.
         model: the transformer in a wrapper, for distributed training; the pipeline's own if None.
 
     Returns:
@@ -45,16 +45,16 @@ def sample_latents(
     for index, timestep in enumerate(scheduler.timesteps):
         with torch.set_grad_enabled(torch.is_grad_enabled() and index >= steps - gradient_steps):
             sigma = (timestep / TRAIN_TIMESTEPS).expand(len(latents))
-            called = (model or pipeline.transformer, latents, sigma, given, pipeline.transformer)
-            repeat = checkpoint and torch.is_grad_enabled()
+            called = (model or pipeline.transformer, latents, sigma, cond, pipeline.transformer)
+            repeat = gradient_checkpointing and torch.is_grad_enabled()
             flow = recompute(velocity, *called, use_reentrant=False) if repeat else velocity(*called)
             latents = scheduler.step(flow, timestep, latents, return_dict=False)[0]
-    return with_first_frame(latents, given)
+    return with_first_frame(latents, cond)
 
 
 @torch.no_grad()
-def sample(pipeline: DiffusionPipeline, given: Condition, noise: torch.Tensor, steps: int) -> torch.Tensor:
+def sample(pipeline: DiffusionPipeline, cond: Condition, noise: torch.Tensor, steps: int) -> torch.Tensor:
     """Videos (B, 3, T, H, W) in [-1, 1] from noise (B, C, t, h, w)."""
     with placed(pipeline.transformer, noise):
-        latents = sample_latents(pipeline, given, noise, steps)
+        latents = sample_latents(pipeline, cond, noise, steps)
     return decode(pipeline.vae, latents).clamp(-1, 1)

@@ -17,7 +17,7 @@ from pisa_kit.core.storage import read_json
 
 
 @dataclass(frozen=True)
-class Wants:
+class ModelSpec:
     """What a model was made for; nothing else of it differs here.
 
     Args:
@@ -67,13 +67,13 @@ def check_shape(file, frames: int, stride: int, multiple: int, **sides: int):
 
 WAN = "WanImageToVideoPipeline"
 ZOO = {
-    "wan2.2-ti2v-5b": Wants(WAN, "Wan-AI/Wan2.2-TI2V-5B-Diffusers", 704, 1280, 32, 4, 121, 24),
-    "wan2.2-i2v-a14b": Wants(WAN, "Wan-AI/Wan2.2-I2V-A14B-Diffusers", 480, 832, 16, 4, 81, 16, 40, 3.5),
-    "wan2.1-i2v-14b": Wants(WAN, "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers", 480, 832, 16, 4, 81, 16),
-    "cogvideox-5b-i2v": Wants(
+    "wan2.2-ti2v-5b": ModelSpec(WAN, "Wan-AI/Wan2.2-TI2V-5B-Diffusers", 704, 1280, 32, 4, 121, 24),
+    "wan2.2-i2v-a14b": ModelSpec(WAN, "Wan-AI/Wan2.2-I2V-A14B-Diffusers", 480, 832, 16, 4, 81, 16, 40, 3.5),
+    "wan2.1-i2v-14b": ModelSpec(WAN, "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers", 480, 832, 16, 4, 81, 16),
+    "cogvideox-5b-i2v": ModelSpec(
         "CogVideoXImageToVideoPipeline", "THUDM/CogVideoX-5b-I2V", 480, 720, 16, 4, 49, 8, guidance=6.0
     ),
-    "ltx-video": Wants(
+    "ltx-video": ModelSpec(
         "LTXImageToVideoPipeline",
         "Lightricks/LTX-Video",
         512,
@@ -86,7 +86,7 @@ ZOO = {
         3.0,
         arguments={"frame_rate": 25},
     ),
-    "hunyuanvideo-i2v": Wants(
+    "hunyuanvideo-i2v": ModelSpec(
         "HunyuanVideoImageToVideoPipeline",
         "hunyuanvideo-community/HunyuanVideo-I2V",
         720,
@@ -98,7 +98,7 @@ ZOO = {
         50,
         1.0,
     ),
-    "stable-video-diffusion": Wants(
+    "stable-video-diffusion": ModelSpec(
         "StableVideoDiffusionPipeline",
         "stabilityai/stable-video-diffusion-img2vid-xt",
         576,
@@ -113,10 +113,10 @@ ZOO = {
         prompted=False,
         arguments={"fps": 7},
     ),
-    "cosmos-predict2-2b": Wants(
+    "cosmos-predict2-2b": ModelSpec(
         "Cosmos2VideoToWorldPipeline", "nvidia/Cosmos-Predict2-2B-Video2World", 704, 1280, 16, 4, 93, 16, 35, 7.0
     ),
-    "skyreels-v2-i2v-1.3b": Wants(
+    "skyreels-v2-i2v-1.3b": ModelSpec(
         "SkyReelsV2ImageToVideoPipeline", "Skywork/SkyReels-V2-I2V-1.3B-540P-Diffusers", 544, 960, 16, 4, 97, 24
     ),
 }
@@ -139,15 +139,15 @@ class NoGuardrail:
 class StockModel:
     """A diffusers pipeline and what it wants; `generators.generate` films with it."""
 
-    wants: Wants
+    spec: ModelSpec
     pipeline: diffusers.DiffusionPipeline
     weights: str = ""  # folder, or repository on the hub
 
     def describe(self) -> dict:
         """Everything of the model's own that shapes a video, for the manifest."""
-        return {"wants": asdict(self.wants), "dtype": str(self.pipeline.dtype), "weights": self.weights}
+        return {"spec": asdict(self.spec), "dtype": str(self.pipeline.dtype), "weights": self.weights}
 
-    def film(self, protocol, truths: list[Clip], seeds: list[int]) -> np.ndarray:
+    def generate(self, protocol, truths: list[Clip], seeds: list[int]) -> np.ndarray:
         """One video per clip's first frame and caption, brought to the protocol's size, length and frame rate.
 
         The square picture is enlarged to the model's height, its edges fill the rest of the width, and the square is
@@ -164,42 +164,42 @@ class StockModel:
         Raises:
             InputError: the model's videos are shorter than the protocol's.
         """
-        duration, own = (protocol.frames - 1) / protocol.fps, (self.wants.frames - 1) / self.wants.fps
+        duration, own = (protocol.frames - 1) / protocol.fps, (self.spec.frames - 1) / self.spec.fps
         if own + 1e-9 < duration:
             problem = f"last {own:.2f} s, the protocol {duration:.2f} s"
             raise InputError(protocol.model, "videos", problem, "Ask for fewer frames, or for more of the model.")
         return np.stack([self._film(protocol, *pair) for pair in zip(truths, seeds, strict=True)])
 
     def _film(self, protocol, truth: Clip, seed: int) -> np.ndarray:
-        wants, call = self.wants, {}
-        picture = widen(truth.frames[0], wants.height, wants.width)
-        if wants.prompted:
+        spec, call = self.spec, {}
+        picture = widen(truth.frames[0], spec.height, spec.width)
+        if spec.prompted:
             call["prompt"] = truth.caption
-        if wants.guidance is not None:
+        if spec.guidance is not None:
             call["guidance_scale"] = protocol.guidance
         try:
             frames = self._call(picture, protocol.steps, seed, call)
         except torch.cuda.OutOfMemoryError as error:
-            problem = f"ran out at {wants.height}x{wants.width}, {wants.frames} frames"
+            problem = f"ran out at {spec.height}x{spec.width}, {spec.frames} frames"
             remedy = "Use --offload, or open the model with fewer frames or a smaller height and width."
             raise InputError(protocol.model, "GPU memory", problem, remedy) from error
         frames = (np.asarray(frames) * 255).round().clip(0, 255).astype(np.uint8)
-        cut = to_square(Clip(frames, wants.fps, name=truth.name), protocol.size, crop=True)
+        cut = to_square(Clip(frames, spec.fps, name=truth.name), protocol.size, crop=True)
         return resample(cut, protocol.fps, protocol.frames).frames
 
     def _call(self, picture: np.ndarray, steps: int, seed: int, more: dict):
         """The pipeline's video, (frames, height, width, 3) in [0, 1]."""
-        wants = self.wants
+        spec = self.spec
         return self.pipeline(
             image=Image.fromarray(picture),
-            height=wants.height,
-            width=wants.width,
-            num_frames=wants.frames,
+            height=spec.height,
+            width=spec.width,
+            num_frames=spec.frames,
             num_inference_steps=steps,
             generator=torch.Generator().manual_seed(seed),
             output_type="np",
             **more,
-            **wants.arguments,
+            **spec.arguments,
         ).frames[0]
 
 
@@ -225,31 +225,31 @@ def open_model(name: str, path=None, device: str = "cpu", offload: bool = False,
         InputError: unknown name (the nearest is suggested), a size or length that does not fit, or weights that cannot
             be loaded.
     """
-    wants = replace(ZOO[check_choice(name, ZOO, "model")], **changes)
-    kind = getattr(diffusers, wants.pipeline)
-    if wants.pipeline.startswith("Cosmos") and importlib.util.find_spec("torchvision") is None:
+    spec = replace(ZOO[check_choice(name, ZOO, "model")], **changes)
+    kind = getattr(diffusers, spec.pipeline)
+    if spec.pipeline.startswith("Cosmos") and importlib.util.find_spec("torchvision") is None:
         raise InputError(
             name, "torchvision", "is not installed, and this model needs it", 'pip install "pisa_kit[gpu]"'
         )
-    parts = {"safety_checker": NoGuardrail()} if wants.pipeline.startswith("Cosmos") else {}
+    parts = {"safety_checker": NoGuardrail()} if spec.pipeline.startswith("Cosmos") else {}
     if path is not None:
         found = read_json(Path(path) / "model_index.json").get("_class_name")
-        if found != wants.pipeline:
-            problem = f"is a {found}, {name} is a {wants.pipeline}"
+        if found != spec.pipeline:
+            problem = f"is a {found}, {name} is a {spec.pipeline}"
             raise InputError(path, "_class_name", problem, "Choose the model's own name, or another folder.")
     if device == "cuda":
         device = f"cuda:{processes().local_process_index}"  # each process of `accelerate launch` its own
     check_device(device)
     try:
-        dtype = getattr(torch, wants.dtype) if device != "cpu" else torch.float32
-        pipeline = kind.from_pretrained(path or wants.repository, dtype=dtype, use_safetensors=True, **parts)
+        dtype = getattr(torch, spec.dtype) if device != "cpu" else torch.float32
+        pipeline = kind.from_pretrained(path or spec.repository, dtype=dtype, use_safetensors=True, **parts)
     except (OSError, ValueError, RuntimeError) as error:
         remedy = f"Get it with `pisa download {name}` and name its folder: --path downloads/{name}"
         problem = f"cannot be loaded ({first_line(error)})"
-        raise InputError(path or wants.repository, "weights", problem, remedy) from error
+        raise InputError(path or spec.repository, "weights", problem, remedy) from error
     if offload:
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
-    return StockModel(wants, pipeline, str(path or wants.repository))
+    return StockModel(spec, pipeline, str(path or spec.repository))

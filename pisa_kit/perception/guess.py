@@ -60,7 +60,7 @@ def load_guess(folder: Path = WEIGHTS) -> GuessNet:
 
 
 @torch.no_grad()
-def film_guess(model: GuessNet, truth: Clip, plate: np.ndarray, falling: list[int]) -> np.ndarray:
+def paste_along_guess(model: GuessNet, truth: Clip, plate: np.ndarray, falling: list[int]) -> np.ndarray:
     """Frames (T, H, W, 3) uint8: objects cut out of the first frame and pasted along their guessed paths.
 
     Args:

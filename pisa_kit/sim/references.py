@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from pisa_kit.clips.clip import Clip
-from pisa_kit.perception.guess import GuessNet, film_guess
+from pisa_kit.perception.guess import GuessNet, paste_along_guess
 from pisa_kit.sim.scenes import Scene
 from pisa_kit.sim.settings import Ranges
 from pisa_kit.sim.simulate import STANDING, simulate
@@ -45,7 +45,7 @@ def vanish(scene: Scene, seed: int, ranges: Ranges, **video) -> np.ndarray:
     return np.where((clip.times > VANISH_AFTER)[:, None, None, None], empty.frames, clip.frames)
 
 
-def film(method: str, truth: Clip, seed: int, ranges: Ranges) -> Clip:
+def reference_video(method: str, truth: Clip, seed: int, ranges: Ranges) -> Clip:
     """A simulated predictor's video of a simulated clip: frames alone, as of any generator."""
     scene = Scene.from_dict(truth.info["scene"], truth.name)
     video = {"size": truth.frames.shape[1], "frames": len(truth), "fps": truth.fps}
@@ -65,7 +65,7 @@ def best_guess(model: GuessNet, truth: Clip) -> np.ndarray:
     scene = Scene.from_dict(truth.info["scene"], truth.name)
     falling = [index for index, thing in enumerate(scene.things) if thing.bounds[0][2] > STANDING]
     plate = simulate(without(scene, falling), truth.frames.shape[1], 2, truth.fps).frames[0]
-    return film_guess(model, truth, plate, falling)
+    return paste_along_guess(model, truth, plate, falling)
 
 
 def without(scene: Scene, indices: list[int]) -> Scene:

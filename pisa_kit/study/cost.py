@@ -17,7 +17,7 @@ from pisa_kit.sim.simulate import simulate
 from pisa_kit.training.loop import seeded
 from pisa_kit.training.oro import oro_loss
 from pisa_kit.training.rewards import load_rewards
-from pisa_kit.training.settings import Tuning
+from pisa_kit.training.settings import OroSettings
 
 MEBIBYTE = 2**20
 
@@ -53,7 +53,7 @@ class PeakMemory(TorchDispatchMode):
         self.peak = max(self.peak, self._now)
 
 
-def step_cost(settings: Tuning, model=BASE, rounds: int = 3) -> dict[str, float]:
+def step_cost(settings: OroSettings, model=BASE, rounds: int = 3) -> dict[str, float]:
     """Forward and backward of one ORO step, without the optimizer.
 
     Args:
@@ -66,11 +66,11 @@ def step_cost(settings: Tuning, model=BASE, rounds: int = 3) -> dict[str, float]
     """
     pipeline, clips = load(model), [simulate(sample(seed)) for seed in range(settings.training.batch)]
     video = to_video(np.stack([clip.frames for clip in clips]))
-    given = condition(pipeline, video[:, :, 0], [clip.caption for clip in clips])
-    batch = {"first": given.first, "text": given.text, "video": video}
+    cond = condition(pipeline, video[:, :, 0], [clip.caption for clip in clips])
+    batch = {"first": cond.first, "text": cond.text, "video": video}
     batch["masks"] = torch.from_numpy(np.stack([clip.dropped for clip in clips]))
     batch["latent_frames"] = (video.shape[2] - 1) // pipeline.vae.config.scale_factor_temporal + 1
-    loss = oro_loss(pipeline, pipeline, load_rewards(settings.weights), replace(settings, anchor=0.0))
+    loss = oro_loss(pipeline, pipeline, load_rewards(settings.weights), replace(settings, reference_weight=0.0))
 
     def step(number: int) -> None:
         loss(pipeline.transformer, batch, seeded(number))["loss"].backward()

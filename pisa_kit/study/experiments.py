@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline
 from pisa_kit.clips.clip import Clip
 from pisa_kit.core.parallel import run_jobs
 from pisa_kit.metrics import statistics
-from pisa_kit.metrics.evaluation import LOOKS, Judgement, judge
+from pisa_kit.metrics.evaluation import APPEARANCE, Evaluation, evaluate_videos
 from pisa_kit.metrics.scoring import METRICS
 from pisa_kit.sim import references
 from pisa_kit.study.run import Run
@@ -23,7 +23,7 @@ class Scores:
     """Judged videos.
 
     Args:
-        table: a row per video: "method", "split", "seed", and what `judge.Judgement.table` holds.
+        table: a row per video: "method", "split", "seed", and what `evaluation.Evaluation.table` holds.
         videos: (method, split, seed) to the videos with tracked masks.
         failures: (where, clip, reason) of what could not be scored.
     """
@@ -43,7 +43,7 @@ class Scores:
         names = dict.fromkeys(self.table.loc[self.table["split"] == split, "name"])
         return statistics.matrix(rows, column, names)
 
-    def summary(self, columns=(*METRICS, *LOOKS), by=("method", "split")) -> pd.DataFrame:
+    def summary(self, columns=(*METRICS, *APPEARANCE), by=("method", "split")) -> pd.DataFrame:
         """Means with intervals over clips and seeds, see `statistics.summarise`."""
         return statistics.summarise(self.table, list(columns), list(by))
 
@@ -66,7 +66,7 @@ class Scores:
         return pd.DataFrame(rows)
 
 
-def score(run: Run, methods, sets: dict[str, list[Clip]], seeds: list[int], label: str = "films") -> Scores:
+def score(run: Run, methods, sets: dict[str, list[Clip]], seeds: list[int], label: str = "videos") -> Scores:
     """Films every set of clips with every method, tracks the object and measures it; films and models are kept.
 
     Args:
@@ -83,13 +83,13 @@ def score(run: Run, methods, sets: dict[str, list[Clip]], seeds: list[int], labe
     jobs = []
     for name, make in methods.items():
         for seed in seeds if name not in REFERENCES or name == "ideal" else seeds[:1]:
-            films = {split: run.reference(name, truths, seed) for split, truths in sets.items() if name in REFERENCES}
-            jobs.append((run, name, seed, make, sets, films))
+            made = {split: run.reference(name, truths, seed) for split, truths in sets.items() if name in REFERENCES}
+            jobs.append((run, name, seed, make, sets, made))
     table, videos, failures = [], {}, []
     for (_, name, seed, *_), verdicts in zip(jobs, run_jobs(_judged, jobs, label), strict=True):
         for split, verdict in verdicts.items():
             table.append(verdict.table.assign(method=name, split=split, seed=seed))
-            videos[name, split, seed] = verdict.films
+            videos[name, split, seed] = verdict.videos
             failures += [(f"{name}, {split}, seed {seed}", *failure) for failure in verdict.failures]
     return Scores(pd.concat(table, ignore_index=True), videos, failures)
 
@@ -113,8 +113,8 @@ def _maker(run: Run, method: str) -> Callable[[int], DiffusionPipeline]:
     return lambda seed: run.model(method, seed)
 
 
-def _judged(run: Run, name: str, seed: int, make: Callable, sets: dict, films: dict) -> dict[str, Judgement]:
-    if not films:
+def _judged(run: Run, name: str, seed: int, make: Callable, sets: dict, made: dict) -> dict[str, Evaluation]:
+    if not made:
         model = make(seed)
-        films = {split: run.film(model, truths, seed) for split, truths in sets.items()}
-    return {split: judge(truths, films[split], workers=1) for split, truths in sets.items()}
+        made = {split: run.generate(model, truths, seed) for split, truths in sets.items()}
+    return {split: evaluate_videos(truths, made[split], workers=1) for split, truths in sets.items()}

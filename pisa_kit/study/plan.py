@@ -239,7 +239,7 @@ def tuning_activations(
     latents = parts.latents(preset, batch)
     through = tuning.gradient_steps or tuning.sampling_steps
     held = through * (activations(parts, one, latents, dtype) if again else one.kept)
-    if tuning.checkpoint == "nothing":
+    if tuning.gradient_checkpointing == "nothing":
         return held + pixels.kept + seen.kept
     clips = min(2, batch)  # this one, and the one before it that the tracker remembers (`rewards.Once`)
     return held + pixels.kept / latents.shape[2] + seen.kept * clips / batch
@@ -311,13 +311,13 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     weights, state = memory(parts, tuning.training, dtype)
     codec = sum(p.numel() for p in parts.autoencoder.parameters()) * dtype.itemsize
     through = tuning.gradient_steps or tuning.sampling_steps
-    again, views = large or tuning.checkpoint == "all", tuning.checkpoint != "nothing"
+    again, views = large or tuning.gradient_checkpointing == "all", tuning.gradient_checkpointing != "nothing"
     passes = (tuning.sampling_steps + 2) * one.operations + (3 if again else 2) * (through + 1) * one.operations
     seen = looking(preset, batch)
     held = tuning_activations(parts, preset, (one, pixels, seen), again, dtype)
     passes += (4 if views else 3) * (pixels.operations + seen.operations)
     runs = len(preset.seeds) * len(preset.rewards) + len(preset.gradient_steps) * len(preset.seeds) + 1
-    steps = runs * max(tuning.looks or (tuning.training.steps,))
+    steps = runs * max(tuning.eval_steps or (tuning.training.steps,))
     row("ORO step", weights + weights + state + codec + held, passes, steps)
 
     one, pixels = forward(parts, preset, 1, dtype), decoding(parts, preset, 1, dtype)
@@ -333,10 +333,12 @@ def videos(preset: Preset) -> int:
     cells = (len(preset.map_distances) - 1) * (len(preset.map_heights) - 1)
     each = 4 * preset.test_clips + cells * preset.map_clips + 2 * preset.pairs
     ablation = (len(preset.data_sizes) + len(preset.step_counts) - 1) * preset.test_clips
-    looks = (len(preset.rewards) * seeds + len(preset.gradient_steps) * seeds + 1) * (1 + len(preset.oro.looks))
+    validations = (len(preset.rewards) * seeds + len(preset.gradient_steps) * seeds + 1) * (
+        1 + len(preset.oro.eval_steps)
+    )
     pictures = seeds * 4 * preset.pictures * preset.worlds
     more = 2 * preset.generic_clips + 4 * preset.test_clips
-    return seeds * (models * each + ablation) + looks * preset.validation_clips + pictures + more
+    return seeds * (models * each + ablation) + validations * preset.validation_clips + pictures + more
 
 
 def report(table: pd.DataFrame, elsewhere: bool) -> list[str]:

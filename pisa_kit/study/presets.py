@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.sim.settings import Ranges, Video
-from pisa_kit.training.settings import Training, Tuning
+from pisa_kit.training.settings import OroSettings, Training
 
 REWARDS = {
     "seg": {"seg": 1.0},
@@ -79,11 +79,11 @@ class Preset:
     step_counts: tuple[int, ...] = (100, 200, 400)
     place_weights: tuple[str, ...] = ("even", "below")
     generic_clips: int = 60
-    oro: Tuning = Tuning(
+    oro: OroSettings = OroSettings(
         Training(steps=96, batch=4, learning_rate=3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
         weights=REWARDS["seg"],
         gradient_steps=5,
-        looks=(32, 64, 96),
+        eval_steps=(32, 64, 96),
     )
     oro_clips: int = 512
     validation_clips: int = 32
@@ -103,7 +103,7 @@ class Preset:
         if not self.seeds or self.test_clips < 1:
             raise InputError(f"preset {self.name}", "seeds, test_clips", "are empty", "Give at least one of each.")
 
-    def tuning(self, name: str) -> Tuning:
+    def oro_settings(self, name: str) -> OroSettings:
         """The settings of one of the runs in `rewards`."""
         weights = self.rewards[check_choice(name, self.rewards, "reward")]
         return replace(self.oro, weights=weights)
@@ -124,11 +124,11 @@ PRESETS = {
         step_counts=(2, 4),
         place_weights=(),
         generic_clips=4,
-        oro=Tuning(
+        oro=OroSettings(
             Training(steps=2, batch=2, learning_rate=5e-5, warmup=1, decay=0, ema=0.5, log_every=1),
             weights=REWARDS["seg"],
             sampling_steps=2,
-            looks=(1, 2),
+            eval_steps=(1, 2),
         ),
         oro_clips=4,
         validation_clips=4,
@@ -150,11 +150,11 @@ PRESETS = {
         ambiguous_clips=512,
         data_sizes=(16, 256, 4096),
         data_steps=200,
-        oro=Tuning(
+        oro=OroSettings(
             Training(64, 4, 3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
             weights=REWARDS["seg"],
             gradient_steps=5,
-            looks=(32, 64),
+            eval_steps=(32, 64),
         ),
         rewards={name: REWARDS[name] for name in ("seg", "flow", "depth", "combined")},
         gradient_steps=(),
@@ -179,13 +179,13 @@ PRESETS["gpu"] = Preset(  # one card of 24 to 80 GB: low-rank weights, last samp
     psft_clips=1024,
     ambiguous_clips=1024,
     data_sizes=(16, 128, 1024),
-    oro=Tuning(
+    oro=OroSettings(
         Training(96, 4, 2e-5, warmup=4, decay=0, ema=0.9, precision="bf16", lora_rank=64, log_every=2),
         weights=REWARDS["seg"],
         sampling_steps=10,
         gradient_steps=1,
-        checkpoint="views",
-        looks=(32, 64, 96),
+        gradient_checkpointing="views",
+        eval_steps=(32, 64, 96),
     ),
     rewards={name: REWARDS[name] for name in ("seg", "flow", "depth")},
     gradient_steps=(),
@@ -209,7 +209,7 @@ PRESETS["paper"] = replace(  # paper.md, sections 5 and 6; it does not say how m
     oro=replace(
         PRESETS["gpu"].oro,
         training=Training(500, 2, 1e-6, warmup=0, decay=0, ema=0.99, precision="bf16"),
-        looks=(100, 200, 300, 400, 500),
+        eval_steps=(100, 200, 300, 400, 500),
     ),
     oro_clips=1000,
     pictures=3,
@@ -224,7 +224,7 @@ PRESETS["gpu_smoke"] = replace(  # what `gpu` does, in numbers for tests
         PRESETS["smoke"].oro,
         training=replace(PRESETS["smoke"].oro.training, precision="bf16", lora_rank=4),
         gradient_steps=1,
-        checkpoint="views",
+        gradient_checkpointing="views",
     ),
     gradient_steps=(),
 )

@@ -19,7 +19,7 @@ from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.core.parallel import WORKERS, results_of
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import WEIGHTS, atomic_path, read_json, write_json
-from pisa_kit.metrics.evaluation import LOOKS, judge
+from pisa_kit.metrics.evaluation import APPEARANCE, evaluate_videos
 from pisa_kit.models.codec import reconstruct
 from pisa_kit.models.embedded import BASE, load
 from pisa_kit.models.generation import Protocol, fingerprint, generate
@@ -38,9 +38,9 @@ from pisa_kit.training import oro
 from pisa_kit.training.pretrain_perception import train_guess
 from pisa_kit.training.psft import cache_latents, train_transformer
 from pisa_kit.training.rewards import load_rewards
-from pisa_kit.training.settings import Tuning
+from pisa_kit.training.settings import OroSettings
 
-VALIDATED = ["l2", "fixed_l2", "fixed_chamfer_distance", "fixed_iou", "visibility", *LOOKS]
+VALIDATED = ["l2", "fixed_l2", "fixed_chamfer_distance", "fixed_iou", "visibility", *APPEARANCE]
 TRAINING_SEEDS = 100_000  # scene seeds per seed of a run; 10 of them stay below those of the pre-training corpora
 HELD_OUT = {  # split: first scene seed beyond the preset's, objects, backgrounds
     "seen": (0, "seen", "seen"),
@@ -94,7 +94,7 @@ class Run:
         folder = self.folder / "videos" / method.replace(" ", "_") / f"seed{seed}_{key}"
         paths = [folder / f"{truth.name}.npz" for truth in truths]
         if method not in references.CEILINGS:
-            return _made(paths, _film_reference, [(method, truth, seed, preset) for truth in truths], method)
+            return _made(paths, _write_reference, [(method, truth, seed, preset) for truth in truths], method)
         missing = [(truth, path) for truth, path in zip(truths, paths, strict=True) if not path.exists()]
         for truth, path in Bar(missing, desc=method, unit="clip", disable=not missing):
             frames = reconstruct(net, truth.frames[None])[0] if method == "codec" else references.best_guess(net, truth)
@@ -117,7 +117,7 @@ class Run:
         folder = self.folder / "data" / f"generic_{artefacts.key('clips', preset.video, preset.ranges)}"
         seeds = [preset.test_seed + 2_000_000 + index for index in range(preset.generic_clips)]
         return _made(
-            [folder / f"{seed}.npz" for seed in seeds], _film_motion, [(seed, preset) for seed in seeds], "generic"
+            [folder / f"{seed}.npz" for seed in seeds], _write_motion, [(seed, preset) for seed in seeds], "generic"
         )
 
     def simulated(self, name: str, scenes: list[Scene]) -> list[Clip]:
@@ -129,7 +129,7 @@ class Run:
         key = artefacts.key("clips", [scene.to_dict() for scene in scenes], self.preset.video)
         folder = self.folder / "data" / f"{name}_{key}"
         paths = [folder / f"{number:05d}.npz" for number in range(len(scenes))]
-        return _made(paths, _film_scene, [(scene, self.preset) for scene in scenes], f"simulating {name}")
+        return _made(paths, _write_scene, [(scene, self.preset) for scene in scenes], f"simulating {name}")
 
     def map_clips(self) -> tuple[list[Clip], list[Cell]]:
         """Held-out drops all over the map of distance and height, and the cell each of them is in."""
@@ -285,7 +285,7 @@ class Run:
         return self.folder / "models" / f"{stage}_{clips}_clips_seed{seed}_{key}"
 
     def oro(
-        self, tuned: DiffusionPipeline, name: str, seed: int, settings: Tuning | None = None, watch=None
+        self, tuned: DiffusionPipeline, name: str, seed: int, settings: OroSettings | None = None, watch=None
     ) -> tuple[DiffusionPipeline, list[dict]]:
         """A model after reward tuning, tuned once and kept, and its looks at validation clips (`oro.tune`).
 
@@ -295,30 +295,30 @@ class Run:
             seed: of training clips, order and noise.
             watch: see `training.train`.
         """
-        settings = settings or self.preset.tuning(name)
+        settings = settings or self.preset.oro_settings(name)
         settings = replace(settings, training=replace(settings.training, seed=seed))
         frames, masks, _ = self.drops(seed, "oro")
         clips = self._cached_drops(seed, "oro", tuned) | {"frames": frames, "masks": masks}
         truths = self.held_out("validation")
 
         def validate(model: DiffusionPipeline) -> dict:
-            films = self.film(model, truths, seed)
-            return judge(truths, films, workers=1).table[VALIDATED].mean().to_dict()
+            videos = self.generate(model, truths, seed)
+            return evaluate_videos(truths, videos, workers=1).table[VALIDATED].mean().to_dict()
 
         folder = self.oro_folder(tuned, name, seed, settings)
         nets = load_rewards(settings.weights, self.preset.perception, device())
         return oro.tune(tuned, clips, nets, settings, folder, name, validate, watch)
 
-    def oro_folder(self, tuned: DiffusionPipeline, name: str, seed: int, settings: Tuning | None = None) -> Path:
+    def oro_folder(self, tuned: DiffusionPipeline, name: str, seed: int, settings: OroSettings | None = None) -> Path:
         """Where `oro` keeps a run's log, checkpoint, pipelines and looks."""
-        settings = settings or self.preset.tuning(name)
+        settings = settings or self.preset.oro_settings(name)
         settings = replace(settings, training=replace(settings.training, seed=seed, steps=1))
         cached, nets = self._cached_path(seed, "oro", tuned).name, self.preset.perception
         nets = _shipped_nets() if nets == "tiny" else nets
-        key = artefacts.key("oro", replace(settings, looks=()), nets, artefacts.model(tuned), cached)
+        key = artefacts.key("oro", replace(settings, eval_steps=()), nets, artefacts.model(tuned), cached)
         return self.folder / "models" / f"oro_{name}_seed{seed}_{key}"
 
-    def film(self, pipeline: DiffusionPipeline, truths: list[Clip], seed: int) -> list[Clip]:
+    def generate(self, pipeline: DiffusionPipeline, truths: list[Clip], seed: int) -> list[Clip]:
         """A video by the pipeline for each true clip, from its first frame and caption; made once for all notebooks."""
         model, name = artefacts.model(pipeline), self.preset.base or "embedded"
         protocol = Protocol(name, model, self.preset.sampling_steps, **asdict(self.preset.video))
@@ -348,10 +348,10 @@ class Run:
         return (self.folder / "results" / f"{notebook}.json").exists()
 
 
-def _made(paths: list[Path], film: Callable, jobs: list[tuple], label: str) -> list[Clip]:
+def _made(paths: list[Path], write: Callable, jobs: list[tuple], label: str) -> list[Clip]:
     """The clips at `paths`; `film(*job, path)` makes those that are missing, in several processes."""
     missing = [(*job, path) for job, path in zip(jobs, paths, strict=True) if not path.exists()]
-    made = results_of((delayed(film)(*job) for job in missing), _workers(len(missing)))
+    made = results_of((delayed(write)(*job) for job in missing), _workers(len(missing)))
     list(Bar(made, total=len(missing), desc=label, unit="clip", disable=not missing))
     return [read_clip(path) for path in paths]
 
@@ -361,13 +361,13 @@ def _workers(clips: int) -> int:
     return WORKERS if clips > 16 else 1
 
 
-def _film_motion(seed: int, preset: Preset, path: Path):
+def _write_motion(seed: int, preset: Preset, path: Path):
     video, scene = preset.video, sample(seed, preset.ranges, "seen", "seen")
     path_of_object = motion.sample_motion(scene, seed, (video.frames - 1) / video.fps)
     write_clip(simulate(scene, **asdict(video), name=path.stem, motion=path_of_object), path)
 
 
-def _film_scene(scene: Scene, preset: Preset, path: Path):
+def _write_scene(scene: Scene, preset: Preset, path: Path):
     write_clip(simulate(scene, **asdict(preset.video), name=path.stem), path)
 
 
@@ -377,8 +377,8 @@ def _shipped_nets() -> str:
     return "".join(artefacts.files(WEIGHTS / name) for name in ("reward", "judge", "flow", "depth"))
 
 
-def _film_reference(method: str, truth: Clip, seed: int, preset: Preset, path: Path):
-    write_clip(references.film(method, truth, seed, preset.ranges), path)
+def _write_reference(method: str, truth: Clip, seed: int, preset: Preset, path: Path):
+    write_clip(references.reference_video(method, truth, seed, preset.ranges), path)
 
 
 def open_run(preset: str, runs="runs", model: str | None = None, bench: str | None = None) -> Run:

@@ -102,7 +102,7 @@ def train(
         except torch.cuda.OutOfMemoryError as error:
             remedy = "Lower the batch, set lora_rank, or use fewer frames; `pisa plan` says what fits"
             raise TrainingError(f"{label}: step {step}: {first_line(error)}. {remedy}.") from error
-        norm = whole(nn.utils.clip_grad_norm_(parameters, settings.clip))
+        norm = whole(nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
         _check_finite(terms, norm, step, label)
         optimizer.step(settings.learning_rate_at(step) / settings.learning_rate)
         optimizer.zero_grad()

@@ -18,35 +18,36 @@ from pisa_kit.models.sampling import sample_latents
 from pisa_kit.perception.tensors import to_video
 from pisa_kit.training.psft import add_noise, draw, fit
 from pisa_kit.training.rewards import Reward, RewardFunction, Truth
-from pisa_kit.training.settings import Tuning
+from pisa_kit.training.settings import OroSettings
 
 
 def oro_loss(
     pipeline: DiffusionPipeline,
-    before: DiffusionPipeline,
+    reference: DiffusionPipeline,
     rewards: dict[str, RewardFunction],
-    settings: Tuning,
+    settings: OroSettings,
 ) -> Callable:
-    """The loss of `training.train`: weighted rewards of sampled videos, and a distance to the model before.
+    """The loss of `training.train`: weighted rewards of sampled videos, and a distance to a reference model.
 
     Terms in raw units, beside "loss": each reward's mean over the clips that count, "<reward>_left_out" (clips with
-    nothing to compare with), "<reward>_lost" (share of frames in which the tracker lost the object) and "anchor".
+    nothing to compare with), "<reward>_lost" (share of frames in which the tracker lost the object) and
+    "reference_distance".
 
     Args:
         pipeline: with the transformer that is trained.
-        before: the model it must stay near, frozen.
+        reference: the model it must stay near, frozen.
         rewards: by name, as in `settings.weights`.
     """
     autoencoder, steps = pipeline.vae.requires_grad_(False).to(device()), settings.sampling_steps
-    before.transformer.to(device())
+    reference.transformer.to(device())
 
     def loss(model: torch.nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        given, truth = Condition(batch["first"], batch["text"]), Truth(batch["video"], batch["masks"])
-        count, channels, _, *side = given.first.shape
-        noise = torch.randn((count, channels, batch["latent_frames"], *side), generator=generator).to(given.first)
+        cond, truth = Condition(batch["first"], batch["text"]), Truth(batch["video"], batch["masks"])
+        count, channels, _, *side = cond.first.shape
+        noise = torch.randn((count, channels, batch["latent_frames"], *side), generator=generator).to(cond.first)
         through = settings.gradient_steps or int(torch.randint(1, steps + 1, (), generator=generator))
-        again = settings.checkpoint != "nothing"
-        latents = sample_latents(pipeline, given, noise, steps, through, settings.checkpoint == "all", model)
+        again = settings.gradient_checkpointing != "nothing"
+        latents = sample_latents(pipeline, cond, noise, steps, through, settings.gradient_checkpointing == "all", model)
         video = decode(autoencoder, latents, again)
         terms, total = {}, torch.zeros((), device=video.device)
         seen = _look(rewards, list(settings.weights), video, truth, again)
@@ -55,9 +56,9 @@ def oro_loss(
             terms[name] = (result.loss * counted).sum() / counted.sum().clamp(min=1)
             terms[f"{name}_left_out"], terms[f"{name}_lost"] = (1 - counted).sum(), result.lost.mean()
             total = total + weight * terms[name]
-        if settings.anchor:
-            terms["anchor"] = _distance(model, pipeline, before, latents.detach(), given, generator)
-            total = total + settings.anchor * terms["anchor"]
+        if settings.reference_weight:
+            terms["reference_distance"] = _distance(model, pipeline, reference, latents.detach(), cond, generator)
+            total = total + settings.reference_weight * terms["reference_distance"]
         return {"loss": total} | terms
 
     return loss
@@ -79,19 +80,19 @@ def _look(rewards: dict[str, RewardFunction], names: list[str], video, truth: Tr
     return [Reward(*parts[start : start + 3]) for start in range(0, len(parts), 3)]
 
 
-def _distance(model, pipeline, before, latents: torch.Tensor, given: Condition, generator) -> torch.Tensor:
+def _distance(model, pipeline, reference, latents: torch.Tensor, cond: Condition, generator) -> torch.Tensor:
     """Mean squared difference of two models' velocities on noisy samples: the KL divergence of their paths, scaled."""
     noisy, _, sigma = add_noise(latents, family_of(pipeline).shift(pipeline.scheduler, latents), generator)
     with torch.no_grad():
-        wanted = velocity(before.transformer, noisy, sigma, given)
-    return (velocity(model, noisy, sigma, given, pipeline.transformer) - wanted)[:, :, 1:].square().mean()
+        wanted = velocity(reference.transformer, noisy, sigma, cond)
+    return (velocity(model, noisy, sigma, cond, pipeline.transformer) - wanted)[:, :, 1:].square().mean()
 
 
 def tune(
     pipeline: DiffusionPipeline,
     clips: dict,
     rewards: dict[str, RewardFunction],
-    settings: Tuning,
+    settings: OroSettings,
     folder,
     label: str = "ORO",
     validate: Callable[[DiffusionPipeline], dict] | None = None,
@@ -106,8 +107,8 @@ def tune(
         clips: "latents" and "text" of `psft.cache_latents`, "frames" (N, T, H, W, 3) uint8, "masks" (N, T, H, W) bool.
         rewards: see `rewards.load_rewards`; at least the names in `settings.weights`.
         folder: receives log, checkpoint, pipelines and validation.json.
-        validate: metrics of a model on clips that are neither training nor test; `settings.stop_on` is minimised.
-            Without it all steps are made.
+        validate: metrics of a model on clips that are neither training nor test, of which
+            `settings.early_stopping_metric` is minimised. Without it all steps are made.
         watch: see `training.train`.
 
     Returns:
@@ -140,19 +141,19 @@ def tune(
 
     if validate is None:
         return fit(pipeline, make_loss, batch, training, folder, label, watch), []
-    path, looks, best = folder / "validation.json", [], pipeline
+    path, validations, best = folder / "validation.json", [], pipeline
     known = {look["step"]: look for look in read_json(path)} if path.exists() else {}
-    for steps in (0, *settings.looks):
+    for steps in (0, *settings.eval_steps):
         tuned = pipeline
         if steps:
             tuned = fit(pipeline, make_loss, batch, replace(training, steps=steps), folder, label, watch)
         if steps not in known:
             known[steps] = {"step": steps} | validate(tuned)
             write_json(path, list(known.values()))
-        looks.append(known[steps])
-        lowest = np.nanargmin([look[settings.stop_on] for look in looks])
-        if lowest == len(looks) - 1:
+        validations.append(known[steps])
+        lowest = np.nanargmin([look[settings.early_stopping_metric] for look in validations])
+        if lowest == len(validations) - 1:
             best = tuned
-        if len(looks) - 1 - lowest >= settings.patience:
+        if len(validations) - 1 - lowest >= settings.patience:
             break
-    return best, looks
+    return best, validations

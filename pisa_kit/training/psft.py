@@ -69,8 +69,8 @@ def velocity_loss(model: nn.Module, batch: dict, generator: torch.Generator, shi
     """
     x0 = batch["latents"]
     noisy, noise, sigma = add_noise(x0, shift, generator)
-    given = Condition(x0[:, :, :1], batch["text"])
-    predicted = velocity(model, noisy, sigma, given, plain=getattr(model, "module", model))
+    cond = Condition(x0[:, :, :1], batch["text"])
+    predicted = velocity(model, noisy, sigma, cond, plain=getattr(model, "module", model))
     error = (predicted.float() - (noise - x0)).square()[:, :, 1:]
     weight = batch["weight"].expand_as(error)
     return {"loss": (weight * error).sum() / weight.sum(), "error": error.detach().mean()}

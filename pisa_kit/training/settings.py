@@ -14,7 +14,7 @@ class Training:
         steps: optimizer steps.
         batch: clips per step, over all processes.
         learning_rate: after `warmup` steps of linear growth; over the last `decay` share of the steps it falls to 0.
-        clip: largest gradient norm.
+        max_grad_norm: longer gradients are scaled down to it.
         ema: decay of the average of the weights, which is what is kept.
         precision: "no" (float32) or "bf16".
         optimizer: "adamw", or "muon" for the weight matrices and AdamW for the rest.
@@ -29,7 +29,7 @@ class Training:
     decay: float = 0.2
     weight_decay: float = 0.0
     epsilon: float = 1e-8
-    clip: float = 1.0
+    max_grad_norm: float = 1.0
     ema: float = 0.99
     seed: int = 0
     precision: str = "no"
@@ -42,7 +42,7 @@ class Training:
     MAY_CHANGE: ClassVar[tuple[str, ...]] = ("steps", "decay", "log_every", "checkpoint_every")  # between two calls
 
     def __post_init__(self):
-        for name in ("steps", "batch", "learning_rate", "clip", "log_every", "checkpoint_every"):
+        for name in ("steps", "batch", "learning_rate", "max_grad_norm", "log_every", "checkpoint_every"):
             if not getattr(self, name) > 0:
                 raise InputError("training", name, f"is {getattr(self, name)}", "Give a number above 0.")
         if not 0 <= self.ema < 1:
@@ -59,7 +59,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Tuning:
+class OroSettings:
     """Every number of one reward tuning (ORO).
 
     Args:
@@ -68,11 +68,11 @@ class Tuning:
         sampling_steps: of the videos that are rewarded.
         gradient_steps: how many of the last sampling steps carry gradients; 0 draws 1 to all anew for each batch. The
             very last one is tiny (diffusers' schedule ends with sigma 0.016 to 0 for 5 steps), so 1 teaches little.
-        anchor: weight of the distance to the model before.
-        checkpoint: what is computed again in the backward pass instead of kept, less memory for more time: "nothing",
-            "views" (decoder frame by frame, rewards clip by clip), or "all" (the transformer's calls too).
-        looks: numbers of steps after which held-out clips are judged.
-        stop_on: the metric of these looks that must fall; one that counts lost objects.
+        reference_weight: of the distance to the reference model, the one that tuning starts from.
+        gradient_checkpointing: what is computed again in the backward pass instead of kept, less memory for more time:
+            "nothing", "views" (decoder frame by frame, rewards clip by clip), or "all" (the transformer's calls too).
+        eval_steps: numbers of steps after which held-out clips are judged.
+        early_stopping_metric: the metric of these looks that must fall; one that counts lost objects.
         patience: looks without a better one after which training stops.
     """
 
@@ -80,16 +80,16 @@ class Tuning:
     weights: dict[str, float]
     sampling_steps: int = 5
     gradient_steps: int = 2
-    anchor: float = 1.0
-    checkpoint: str = "nothing"
-    looks: tuple[int, ...] = ()
-    stop_on: str = "fixed_l2"
+    reference_weight: float = 1.0
+    gradient_checkpointing: str = "nothing"
+    eval_steps: tuple[int, ...] = ()
+    early_stopping_metric: str = "fixed_l2"
     patience: int = 2
 
     def __post_init__(self):
         if not 0 <= self.gradient_steps <= self.sampling_steps:
             problem = f"is {self.gradient_steps} of {self.sampling_steps} sampling steps"
             raise InputError("tuning", "gradient_steps", problem, "Give 1 to all of them, or 0 to draw the number.")
-        check_choice(self.checkpoint, ("nothing", "views", "all"), "checkpoint")
+        check_choice(self.gradient_checkpointing, ("nothing", "views", "all"), "gradient_checkpointing")
         if not self.weights or any(weight < 0 for weight in self.weights.values()):
             raise InputError("tuning", "weights", f"are {self.weights}", "Give at least one reward, none below 0.")

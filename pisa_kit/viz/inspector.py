@@ -113,7 +113,7 @@ def inspector(view: Inspection, frame: int) -> Figure:
             axis.invert_yaxis()
         _now(axis, view.time[frame])
     axis = figure.add_subplot(grid[1, 3])
-    axis.plot(view.time, view.scores["trajectory_l2"], color="tab:red", label="L2 [widths]")
+    axis.plot(view.time, view.scores["fixed_l2"], color="tab:red", label="L2 [widths]")
     axis.plot(view.time, view.scores["iou"], color="tab:green", label="IoU")
     axis.set_title("metric per frame", loc="left")
     axis.set_ylim(-0.05, 1.05)

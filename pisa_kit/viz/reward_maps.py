@@ -38,20 +38,20 @@ class RewardMaps:
     gradient: np.ndarray
 
 
-def reward_maps(name: str, film: Clip, truth: Clip) -> RewardMaps:
+def reward_maps(name: str, prediction: Clip, truth: Clip) -> RewardMaps:
     """A reward ("seg", "flow", "depth" or "newton") of the nets that ship, looked at from inside.
 
     Args:
-        film: frames of a prediction.
+        prediction: frames of a prediction.
         truth: the simulated clip, with masks.
     """
     given = Truth(to_video(truth.frames[None]), torch.from_numpy(truth.dropped)[None])
-    video = to_video(film.frames[None]).requires_grad_(True)
+    video = to_video(prediction.frames[None]).requires_grad_(True)
     loss = load_rewards([name])[name](video, given).loss.sum()
     (gradient,) = torch.autograd.grad(loss, video)
     with torch.no_grad():
         seen, wanted = (_perceive(name, each, given) for each in (video, given.video))
-    return RewardMaps(name, loss.item(), film.frames, seen, wanted, gradient[0].abs().sum(0).numpy())
+    return RewardMaps(name, loss.item(), prediction.frames, seen, wanted, gradient[0].abs().sum(0).numpy())
 
 
 def _perceive(name: str, video: torch.Tensor, truth: Truth) -> np.ndarray:
@@ -83,12 +83,12 @@ def draw(maps: RewardMaps, frame: int) -> Figure:
     return figure
 
 
-def look(truths: list[Clip], films: list[Clip], names) -> widgets.VBox:
+def look(truths: list[Clip], predictions: list[Clip], names) -> widgets.VBox:
     """Choose reward and clip, move through time.
 
     Args:
         truths: simulated clips with masks.
-        films: a prediction for each.
+        predictions: a prediction for each.
         names: of rewards.
     """
     captions = [f"{index}: {truth.caption}" for index, truth in enumerate(truths)]
@@ -100,7 +100,7 @@ def look(truths: list[Clip], films: list[Clip], names) -> widgets.VBox:
     def show(_=None):
         key = reward.value, clip.value
         if key not in kept:
-            kept[key] = reward_maps(reward.value, films[clip.value], truths[clip.value])
+            kept[key] = reward_maps(reward.value, predictions[clip.value], truths[clip.value])
         picture.value = figures.png(draw(kept[key], frame.value))
 
     for control in (clip, reward, frame):

@@ -20,7 +20,7 @@ def loss_curve(log: list[dict], term: str = "loss", title: str = "") -> Figure:
 
 def reward_and_metrics(
     logs: dict[str, list[dict]],
-    looks: dict[str, list[dict]],
+    eval_steps: dict[str, list[dict]],
     metrics: tuple[str, ...] = ("l2", "fixed_l2", "fixed_iou", "visibility", "object_colour_error", "background_psnr"),
 ) -> Figure:
     """Reward tuning: what was minimised beside what held-out clips say, over the steps; one line per run.
@@ -37,7 +37,7 @@ def reward_and_metrics(
         values = pd.Series(values / values[:5].mean()).rolling(9, min_periods=1, center=True).mean()
         axes[0].plot(steps, values, "--" if "," in label else "-", color=colour(label), label=label)
     for axis, metric in zip(axes[1:], metrics, strict=True):
-        for label, found in looks.items():
+        for label, found in eval_steps.items():
             line = "o--" if "," in label else "o-"
             axis.plot([look["step"] for look in found], [look[metric] for look in found], line, color=colour(label))
         axis.set(title=LABELS.get(metric, metric), xlabel="Step")

@@ -70,8 +70,8 @@ def cell_browser(truths: list[Clip], cells: list[Cell], methods: dict[str, list[
     chosen = cells[0]
 
     def show(_=None):
-        films = methods[method.value]
-        pairs = [(truths[i].frames, films[i].frames) for i, cell in enumerate(cells) if cell == chosen]
+        videos = methods[method.value]
+        pairs = [(truths[i].frames, videos[i].frames) for i, cell in enumerate(cells) if cell == chosen]
         picture = np.concatenate([np.concatenate(pair, 1) for pair in pairs], 2)
         movie.value = figures.gif(picture, truths[0].fps, width=160 * len(pairs))
         (near, far), (low, high) = chosen.distance, chosen.height
