@@ -44,7 +44,7 @@ def main():
     options = parser.parse_args()
     if not torch.cuda.is_available():
         parser.exit(message="no CUDA GPU: nothing to measure\n")
-    gpu, video = PRESETS["gpu"], PRESETS["gpu"].video
+    gpu, video = PRESETS["gpu"], PRESETS["gpu"].data.video
     settings = replace(gpu.psft, batch=options.batch, steps=options.steps, log_every=1)
     tuning = replace(gpu.oro, training=replace(gpu.oro.training, batch=options.batch, steps=options.steps, log_every=1))
     planned = plan(replace(gpu, psft=settings, oro=tuning), "wan2.2-ti2v-5b").set_index("work")

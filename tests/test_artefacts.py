@@ -97,5 +97,5 @@ def test_runs_are_named_by_settings_nets_and_place_weight(tmp_path, monkeypatch)
     one = run.oro_folder(base, "seg", 0)
     monkeypatch.setattr("pisa_kit.study.run._shipped_nets", lambda: "other nets")
     assert run.oro_folder(base, "seg", 0) != one
-    assert run.psft_folder(8, 0) == run.psft_folder(8, 0, place_weight=PRESETS["smoke"].psft.place_weight)
+    assert run.psft_folder(8, 0) == run.psft_folder(8, 0, place_weight=PRESETS["smoke"].psft.training.place_weight)
     assert run.psft_folder(8, 0) != run.psft_folder(8, 0, place_weight="below")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 @pytest.fixture(scope="module")
 def truths():
-    first = PRESETS["mini"].test_seed
+    first = PRESETS["mini"].data.test_seed
     return [simulate(sample(first + number), 64, 17, 16, name=f"{number:05d}") for number in range(32)]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pisa_kit.metrics.evaluation import _before_contact, evaluate_videos
+from pisa_kit.metrics.evaluation import before_contact, evaluate_videos
 from pisa_kit.metrics.generalization import checks, ratio_of_heights
 from pisa_kit.metrics.statistics import slopes
 from pisa_kit.perception.trackers import track_clips
@@ -21,7 +21,7 @@ FULL, RANGES = PRESETS["full"], Ranges()
 VIDEO = {"size": 64, "frames": 17, "fps": 16}
 
 
-def reference_video(method: str, truths):
+def reference_videos(method: str, truths):
     return [references.reference_video(method, truth, 0, RANGES) for truth in truths]
 
 
@@ -37,7 +37,7 @@ def on_map():
 
 
 def test_cells_lie_in_view_and_know_the_training_range():
-    grid = cells(FULL.map_distances, FULL.map_heights, RANGES)
+    grid = cells(FULL.generalization.distances, FULL.generalization.heights, RANGES)
     inside = [cell for cell in grid if cell.inside]
     assert len(inside) == 4 and len(grid) == 19
     for cell in grid:
@@ -120,13 +120,13 @@ def test_gravity_of_the_ideal_depends_on_nothing_and_wrong_gravity_is_seen(on_ma
     assert gravity["slow gravity"] == pytest.approx(0.18 * 9.81, rel=0.15) and abs(gravity["frozen"]) < 0.2
 
 
-def test_before_contact_is_the_fall_alone(on_map):
+def testbefore_contact_is_the_fall_alone(on_map):
     [truth] = on_map[:1]
     wrong = truth.masks.copy()
     wrong[int(truth.contacts[0] * truth.fps) + 1 :] = False  # lost after contact
     lost = replace(truth, masks=wrong)
-    assert _before_contact(truth, lost) == 0 and _before_contact(truth, replace(truth, masks=~truth.masks)) > 0
-    assert np.isnan(_before_contact(replace(truth, contacts=None), lost))
+    assert before_contact(truth, lost) == 0 and before_contact(truth, replace(truth, masks=~truth.masks)) > 0
+    assert np.isnan(before_contact(replace(truth, contacts=None), lost))
 
 
 def numbers(**methods) -> list[pd.DataFrame]:

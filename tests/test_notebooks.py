@@ -78,21 +78,21 @@ def test_psft_numbers(smoke):
         assert mean["base", split, "visibility"] > 0.3, "the judge finds the base model's objects"
         assert mean["base", split, "fixed_l2"] != mean["PSFT", split, "fixed_l2"], "training changed the videos"
         assert mean["PSFT", split, "background_psnr"] > 25
-    assert {row["clips"] for row in results["data"]} == set(preset.data_sizes)
-    assert {row["steps"] for row in results["steps"]} == set(preset.step_counts)
-    assert {row["method"] for row in results["place_weights"]} == {preset.psft.place_weight}
-    assert all(row["n"] == preset.test_clips for row in results["reductions"])
+    assert {row["clips"] for row in results["data"]} == set(preset.psft.data_sizes)
+    assert {row["steps"] for row in results["steps"]} == set(preset.psft.step_counts)
+    assert {row["method"] for row in results["place_weights"]} == {preset.psft.training.place_weight}
+    assert all(row["n"] == preset.data.test_clips for row in results["reductions"])
     assert {row["method"] for row in results["forgetting"]} == {"truth", "base", "PSFT"}
     assert all({"low", "high", "n"} <= set(row) for row in results["forgetting"] + results["caption_effect"])
     assert {row["caption"] for row in results["caption_effect"]} == {"falls", "rises", "hovers"}
     logs = [path.read_text() for path in (folder / "models").glob("psft_8_clips_seed*/log.jsonl")]
-    assert [len(log.splitlines()) for log in logs] == [preset.psft.steps] * len(preset.seeds)
+    assert [len(log.splitlines()) for log in logs] == [preset.psft.training.steps] * len(preset.seeds)
 
 
 def test_generalization_numbers(smoke):
     folder, _ = smoke
     results = json.loads((folder / "results" / "04_generalization.json").read_text())
-    methods = {"base", "PSFT", *PRESETS["smoke"].rewards, "ideal", "codec", "best guess", "slow gravity", "frozen"}
+    methods = {"base", "PSFT", *PRESETS["smoke"].oro.rewards, "ideal", "codec", "best guess", "slow gravity", "frozen"}
     gravity = {row["method"]: row["value"] for row in results["gravity"]}
     assert set(gravity) == methods
     assert gravity["ideal"] == pytest.approx(9.81, rel=0.05) and gravity["slow gravity"] == pytest.approx(1.77, rel=0.2)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from pisa_kit.clips.clip import Camera
-from pisa_kit.metrics.generalization import slopes
+from pisa_kit.metrics.statistics import slopes
 from pisa_kit.sim.settings import Ranges
 from pisa_kit.sim.worlds import Ambiguity
 from pisa_kit.viz import physics_figures

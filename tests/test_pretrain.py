@@ -36,7 +36,7 @@ def test_corpus_is_whole_and_never_held_out(corpus, folder):
     frames, masks, captions = corpus
     assert frames.shape == (6, 17, 64, 64, 3) and masks.shape == (6, 17, 64, 64) and len(captions) == 6
     assert masks.any((2, 3)).mean() > 0.9
-    assert corpora.CORPUS_SEED + 1_000_000 < min(preset.test_seed for preset in PRESETS.values())
+    assert corpora.CORPUS_SEED + 1_000_000 < min(preset.data.test_seed for preset in PRESETS.values())
     shard = folder / "corpus_autoencoder" / "0001.npz"
     before = shard.stat().st_mtime_ns
     corpora.corpus(folder / "corpus_autoencoder", 6, drops=0.5, any_colour=0.5, workers=1)

@@ -11,10 +11,8 @@ from pisa_kit.core.parallel import run_jobs
 from pisa_kit.metrics import statistics
 from pisa_kit.metrics.evaluation import APPEARANCE, Evaluation, evaluate_videos
 from pisa_kit.metrics.scoring import METRICS
-from pisa_kit.sim import references
-from pisa_kit.study.run import Run
+from pisa_kit.study.run import REFERENCES, Run
 
-REFERENCES = (*references.SIMULATED, *references.CEILINGS)
 ERRORS = ("l2", "chamfer_distance", "fixed_l2", "fixed_chamfer_distance")  # what a skill is given for
 
 
@@ -100,7 +98,7 @@ def train(run: Run, methods, seeds: list[int]):
     for name in trained:
         for seed in seeds:
             run.prepare(name, seed)  # simulated here: a worker has no workers of its own
-    first = [("PSFT", seed) for seed in seeds if {"PSFT", *run.preset.rewards} & set(trained)]
+    first = [("PSFT", seed) for seed in seeds if {"PSFT", *run.preset.oro.rewards} & set(trained)]
     for jobs in (first, [(name, seed) for name in trained for seed in seeds if name != "PSFT"]):
         run_jobs(_train, [(run, *job) for job in jobs], "training")
 

@@ -88,7 +88,7 @@ class Parts:
 
     def latents(self, preset: Preset, clips: int) -> torch.Tensor:
         """Latents (B, C, t, h, w) of the preset's videos."""
-        video, config = preset.video, self.autoencoder.config
+        video, config = preset.data.video, self.autoencoder.config
         frames, side = getattr(config, "scale_factor_temporal", 8), getattr(config, "scale_factor_spatial", 32)
         channels = self.transformer.config.in_channels
         shape = (clips, channels, (video.frames - 1) // frames + 1, video.size // side, video.size // side)
@@ -189,7 +189,7 @@ def decoding(parts: Parts, preset: Preset, clips: int, dtype: torch.dtype) -> Co
 
 def looking(preset: Preset, clips: int) -> Count:
     """The costliest run of `Preset.rewards`: the nets that ship on its videos, with gradients (not real ones)."""
-    size, runs = preset.video, []
+    size, runs = preset.data.video, []
     with torch.device("meta"):
         nets = {"tracker": MaskTracker(), "flow": FlowNet(), "depth": DepthNet()}
         video = torch.empty(clips, 3, size.frames, size.size, size.size, requires_grad=True)
@@ -200,7 +200,7 @@ def looking(preset: Preset, clips: int) -> Count:
         "depth": lambda: video_depth(nets["depth"], video),
     }
     costs = {name: _blocks(nets[name], call) for name, call in calls.items()}
-    for names in preset.rewards.values():
+    for names in preset.oro.rewards.values():
         used = [costs[MAKERS[name][1]] for name in names]
         runs.append(Count(sum(one.operations for one in used), sum(one.kept for one in used)))
     return max(runs, key=lambda run: run.kept)
@@ -235,7 +235,7 @@ def tuning_activations(
         again: the transformer's blocks are computed again, too.
     """
     one, pixels, seen = counted
-    tuning, batch = preset.oro, preset.oro.training.batch
+    tuning, batch = preset.oro.tuning, preset.oro.tuning.training.batch
     latents = parts.latents(preset, batch)
     through = tuning.gradient_steps or tuning.sampling_steps
     held = through * (activations(parts, one, latents, dtype) if again else one.kept)
@@ -283,7 +283,7 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
         "seconds" (per step or video), "count" (steps or videos in the whole study) and "hours".
     """
     parts, place = skeleton(model), "cuda" if speed else device().type
-    low = place == "cuda" and preset.psft.precision == "bf16"
+    low = place == "cuda" and preset.psft.training.precision == "bf16"
     dtype = torch.bfloat16 if low else torch.float32
     speed = (speed or machine_speed(dtype)) * EFFICIENCY[place]
     large = sum(p.numel() for p in parts.transformer.parameters()) > LARGE
@@ -294,19 +294,19 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
         line = {"work": work, "memory": bytes_ / 1e9, "operations": operations / 1e12, "seconds": seconds}
         rows.append(line | {"count": number, "hours": number * seconds / 3600})
 
-    training, batch = preset.psft, preset.psft.batch
+    training, batch = preset.psft.training, preset.psft.training.batch
     one = forward(parts, preset, batch, dtype)
     weights, state = memory(parts, training, dtype)
     steps = len(preset.seeds) * (
         training.steps  # on ambiguous drops
-        + max(training.steps, *preset.step_counts)
-        + sum(preset.data_steps for clips in preset.data_sizes if clips != preset.psft_clips)
+        + max(training.steps, *preset.psft.step_counts)
+        + sum(preset.psft.data_steps for clips in preset.psft.data_sizes if clips != preset.psft.clips)
     )
     passes = 4 if large else 3  # forward, twice that backward, and forward again
     held = activations(parts, one, parts.latents(preset, batch), dtype) if large else one.kept
     row("PSFT step", weights + state + held, passes * one.operations, steps)
 
-    tuning, batch = preset.oro, preset.oro.training.batch
+    tuning, batch = preset.oro.tuning, preset.oro.tuning.training.batch
     one, pixels = forward(parts, preset, batch, dtype), decoding(parts, preset, batch, dtype)
     weights, state = memory(parts, tuning.training, dtype)
     codec = sum(p.numel() for p in parts.autoencoder.parameters()) * dtype.itemsize
@@ -316,7 +316,7 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     seen = looking(preset, batch)
     held = tuning_activations(parts, preset, (one, pixels, seen), again, dtype)
     passes += (4 if views else 3) * (pixels.operations + seen.operations)
-    runs = len(preset.seeds) * len(preset.rewards) + len(preset.gradient_steps) * len(preset.seeds) + 1
+    runs = len(preset.seeds) * len(preset.oro.rewards) + len(preset.oro.gradient_steps) * len(preset.seeds) + 1
     steps = runs * max(tuning.eval_steps or (tuning.training.steps,))
     row("ORO step", weights + weights + state + codec + held, passes, steps)
 
@@ -329,16 +329,16 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
 
 def videos(preset: Preset) -> int:
     """How many videos a study films, counted from the notebooks."""
-    seeds, models = len(preset.seeds), 2 + len(preset.rewards)
-    cells = (len(preset.map_distances) - 1) * (len(preset.map_heights) - 1)
-    each = 4 * preset.test_clips + cells * preset.map_clips + 2 * preset.pairs
-    ablation = (len(preset.data_sizes) + len(preset.step_counts) - 1) * preset.test_clips
-    validations = (len(preset.rewards) * seeds + len(preset.gradient_steps) * seeds + 1) * (
-        1 + len(preset.oro.eval_steps)
+    seeds, models = len(preset.seeds), 2 + len(preset.oro.rewards)
+    cells = (len(preset.generalization.distances) - 1) * (len(preset.generalization.heights) - 1)
+    each = 4 * preset.data.test_clips + cells * preset.generalization.clips + 2 * preset.generalization.pairs
+    ablation = (len(preset.psft.data_sizes) + len(preset.psft.step_counts) - 1) * preset.data.test_clips
+    validations = (len(preset.oro.rewards) * seeds + len(preset.oro.gradient_steps) * seeds + 1) * (
+        1 + len(preset.oro.tuning.eval_steps)
     )
-    pictures = seeds * 4 * preset.pictures * preset.worlds
-    more = 2 * preset.generic_clips + 4 * preset.test_clips
-    return seeds * (models * each + ablation) + validations * preset.validation_clips + pictures + more
+    pictures = seeds * 4 * preset.distribution.pictures * preset.distribution.worlds
+    more = 2 * preset.data.generic_clips + 4 * preset.data.test_clips
+    return seeds * (models * each + ablation) + validations * preset.data.validation_clips + pictures + more
 
 
 def report(table: pd.DataFrame, elsewhere: bool) -> list[str]:

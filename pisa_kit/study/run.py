@@ -49,6 +49,7 @@ HELD_OUT = {  # split: first scene seed beyond the preset's, objects, background
     "unseen backgrounds": (5_000_000, "seen", "unseen"),
     "validation": (3_000_000, "seen", "seen"),
 }
+REFERENCES = (*references.SIMULATED, *references.CEILINGS)
 STAGES = {"psft": 0, "ambiguous": TRAINING_SEEDS // 4, "oro": TRAINING_SEEDS // 2}  # first scene seed of a seed's
 MAP, PAIRS, EQUAL_PAIRS, PICTURES = (number * 1_000_000 for number in (6, 7, 8, 9))  # more first scene seeds
 
@@ -68,9 +69,9 @@ class Run:
         """
         preset = self.preset
         first, objects, backgrounds = HELD_OUT[check_choice(split, HELD_OUT, "split")]
-        count = preset.validation_clips if split == "validation" else preset.test_clips
-        first += preset.test_seed
-        recipe = Recipe(count, first, objects, backgrounds, video=preset.video, ranges=preset.ranges)
+        count = preset.data.validation_clips if split == "validation" else preset.data.test_clips
+        first += preset.data.test_seed
+        recipe = Recipe(count, first, objects, backgrounds, video=preset.data.video, ranges=preset.data.ranges)
         folder = self.folder / "data" / f"held_out_{split.replace(' ', '_')}_{recipe.key}"
         return read_dataset(write_dataset(folder, recipe, _workers(count)))
 
@@ -82,7 +83,7 @@ class Run:
         Args:
             method: in `references.SIMULATED` or `references.CEILINGS`.
         """
-        check_choice(method, (*references.SIMULATED, *references.CEILINGS), "reference")
+        check_choice(method, REFERENCES, "reference")
         if method == "truth":
             return [references.bare(truth.frames, truth, method) for truth in truths]
         preset, shapes = self.preset, [fingerprint(truth) for truth in truths]
@@ -90,7 +91,7 @@ class Run:
         if method in references.CEILINGS:
             net = self.base().vae if method == "codec" else self.guess()
             facts.append(artefacts.weights(net))
-        key = artefacts.key("references", facts, preset.video, preset.ranges)
+        key = artefacts.key("references", facts, preset.data.video, preset.data.ranges)
         folder = self.folder / "videos" / method.replace(" ", "_") / f"seed{seed}_{key}"
         paths = [folder / f"{truth.name}.npz" for truth in truths]
         if method not in references.CEILINGS:
@@ -104,7 +105,7 @@ class Run:
     def guess(self) -> GuessNet:
         """The net behind *best guess*: the one that ships if the preset's drops are those it learned from."""
         preset = self.preset
-        if (preset.video, preset.ranges) == (Video(), Ranges()):
+        if (preset.data.video, preset.data.ranges) == (Video(), Ranges()):
             return load_guess()
         seed, drops = preset.seeds[0], self._drops_folder(preset.seeds[0], "psft").name
         folder = self.folder / "models" / f"guess_seed{seed}_{artefacts.key('guess', preset.guess, drops)}"
@@ -114,8 +115,8 @@ class Run:
     def generic(self) -> list[Clip]:
         """Held-out clips of generic motion (`motion.sample_motion`), simulated once and kept."""
         preset = self.preset
-        folder = self.folder / "data" / f"generic_{artefacts.key('clips', preset.video, preset.ranges)}"
-        seeds = [preset.test_seed + 2_000_000 + index for index in range(preset.generic_clips)]
+        folder = self.folder / "data" / f"generic_{artefacts.key('clips', preset.data.video, preset.data.ranges)}"
+        seeds = [preset.data.test_seed + 2_000_000 + index for index in range(preset.data.generic_clips)]
         return _made(
             [folder / f"{seed}.npz" for seed in seeds], _write_motion, [(seed, preset) for seed in seeds], "generic"
         )
@@ -126,7 +127,7 @@ class Run:
         Args:
             name: of the folder.
         """
-        key = artefacts.key("clips", [scene.to_dict() for scene in scenes], self.preset.video)
+        key = artefacts.key("clips", [scene.to_dict() for scene in scenes], self.preset.data.video)
         folder = self.folder / "data" / f"{name}_{key}"
         paths = [folder / f"{number:05d}.npz" for number in range(len(scenes))]
         return _made(paths, _write_scene, [(scene, self.preset) for scene in scenes], f"simulating {name}")
@@ -134,18 +135,18 @@ class Run:
     def map_clips(self) -> tuple[list[Clip], list[Cell]]:
         """Held-out drops all over the map of distance and height, and the cell each of them is in."""
         preset = self.preset
-        grid = cells(preset.map_distances, preset.map_heights, preset.ranges)
-        first, scenes = preset.test_seed + MAP, []
+        grid = cells(preset.generalization.distances, preset.generalization.heights, preset.data.ranges)
+        first, scenes = preset.data.test_seed + MAP, []
         for number, cell in enumerate(grid):
-            seeds = range(first + 1000 * number, first + 1000 * number + preset.map_clips)
-            scenes += scenes_in(cell, preset.ranges, seeds)
-        return self.simulated("map", scenes), [cell for cell in grid for _ in range(preset.map_clips)]
+            seeds = range(first + 1000 * number, first + 1000 * number + preset.generalization.clips)
+            scenes += scenes_in(cell, preset.data.ranges, seeds)
+        return self.simulated("map", scenes), [cell for cell in grid for _ in range(preset.generalization.clips)]
 
     def pairs(self, same_height: bool) -> list[Clip]:
         """Held-out clips of two objects that fall together (`generalization.release_two`)."""
-        first = self.preset.test_seed + (EQUAL_PAIRS if same_height else PAIRS)
-        seeds = range(first, first + self.preset.pairs)
-        scenes = [release_two(seed, self.preset.ranges, same_height) for seed in seeds]
+        first = self.preset.data.test_seed + (EQUAL_PAIRS if same_height else PAIRS)
+        seeds = range(first, first + self.preset.generalization.pairs)
+        scenes = [release_two(seed, self.preset.data.ranges, same_height) for seed in seeds]
         return self.simulated("equal_pairs" if same_height else "pairs", scenes)
 
     def picture(self, number: int) -> tuple[list[Clip], Ambiguity]:
@@ -158,8 +159,8 @@ class Run:
         """
         scene, preset = self._ambiguous_scene(number), self.preset
         clip = self.simulated(f"picture_{number}", [scene])[0]
-        clips = [replace(clip, name=f"{index:05d}") for index in range(preset.worlds)]
-        return clips, ambiguity_of(scene, preset.video.size, between(*preset.prior))
+        clips = [replace(clip, name=f"{index:05d}") for index in range(preset.distribution.worlds)]
+        return clips, ambiguity_of(scene, preset.data.video.size, between(*preset.distribution.prior))
 
     def worlds(self, number: int, sample: int, count: int) -> list[Clip]:
         """Worlds behind a picture, drawn independently from the prior; their first frame is the picture itself.
@@ -169,7 +170,7 @@ class Run:
             sample: which draw; what is compared with each other must come from different ones.
             count: worlds.
         """
-        scene, prior = self._ambiguous_scene(number), between(*self.preset.prior)
+        scene, prior = self._ambiguous_scene(number), between(*self.preset.distribution.prior)
         distances = prior.rvs(count, random_state=np.random.default_rng([number, sample]))
         clips = self.simulated(
             f"worlds_{number}_{sample}", [at_distance(scene, float(distance)) for distance in distances]
@@ -180,16 +181,16 @@ class Run:
         return clips
 
     def _ambiguous_scene(self, number: int) -> Scene:
-        preset, prior = self.preset, between(*self.preset.prior)
+        preset, prior = self.preset, between(*self.preset.distribution.prior)
         scenes = (
-            ambiguous_scene(preset.test_seed + PICTURES + index, preset.ranges, prior, least=LEAST_OFFSET)
+            ambiguous_scene(preset.data.test_seed + PICTURES + index, preset.data.ranges, prior, least=LEAST_OFFSET)
             for index in itertools.count()
         )
         return next(itertools.islice((one for one in scenes if one.dropped.shape == "sphere"), number, None))
 
     def base(self) -> DiffusionPipeline:
         """The image-to-video model before post-training: the embedded one unless the preset names another."""
-        large = self.preset.psft.precision == "bf16" and device().type == "cuda"
+        large = self.preset.psft.training.precision == "bf16" and device().type == "cuda"
         return load(self.preset.base or BASE, torch.bfloat16 if large else torch.float32)
 
     def bench(self) -> list[Clip]:
@@ -198,7 +199,7 @@ class Run:
         Raises:
             InputError: clips of another size, length or frame rate than the preset's videos.
         """
-        clips, video = read_prepared(self.preset.bench) if self.preset.bench else [], self.preset.video
+        clips, video = read_prepared(self.preset.bench) if self.preset.bench else [], self.preset.data.video
         for clip in clips:
             if (clip.frames.shape[1], len(clip), clip.fps) != (video.size, video.frames, video.fps):
                 problem = f"has {len(clip)} frames of {clip.frames.shape[1]} px at {clip.fps:g} fps"
@@ -215,33 +216,39 @@ class Run:
 
     def _drops_folder(self, seed: int, stage: str) -> Path:
         preset, first = self.preset, TRAINING_SEEDS * seed + STAGES[stage]
-        count = {"psft": preset.psft_clips, "ambiguous": preset.ambiguous_clips, "oro": preset.oro_clips}[stage]
-        prior = preset.prior if stage == "ambiguous" else None
-        key = artefacts.key("drops" if prior else "clips", preset.ranges, preset.video, prior)
+        count = {"psft": preset.psft.clips, "ambiguous": preset.distribution.clips, "oro": preset.oro.clips}[stage]
+        prior = preset.distribution.prior if stage == "ambiguous" else None
+        key = artefacts.key("drops" if prior else "clips", preset.data.ranges, preset.data.video, prior)
         folder = self.folder / "data" / f"drops_{stage}_{count}_seed{seed}_{key}"
-        return corpus(folder, count, 1.0, 0.0, first, preset.ranges, WORKERS, prior=prior, video=preset.video)
+        return corpus(folder, count, 1.0, 0.0, first, preset.data.ranges, WORKERS, prior=prior, video=preset.data.video)
 
-    def _cached_path(self, seed: int, stage: str, base: DiffusionPipeline) -> Path:
+    def _latents_path(self, seed: int, stage: str, base: DiffusionPipeline) -> Path:
         folder = self._drops_folder(seed, stage)
         key = artefacts.key("latents", artefacts.weights(base.vae), artefacts.weights(base.text_encoder))
         return folder.with_name(f"{folder.name}_latents_{key}.npz")
 
-    def _cached_drops(self, seed: int, stage: str, base: DiffusionPipeline) -> dict:
+    def latents(self, seed: int, stage: str = "psft") -> dict:
         """Latents and text of a stage's training drops, encoded once and kept (`psft.cache_latents`)."""
-        path = self._cached_path(seed, stage, base)
+        base = self.base()
+        path = self._latents_path(seed, stage, base)
         if path.exists():
             return cache_latents(base, None, None, None, path)
         frames, masks, captions = self.drops(seed, stage)
         return cache_latents(base, frames, masks, vary_captions(captions, seed), path)
 
+    def oro_clips(self, seed: int) -> dict:
+        """What reward tuning learns from: `latents`, and "frames" and "masks" of the same drops."""
+        frames, masks, _ = self.drops(seed, "oro")
+        return self.latents(seed, "oro") | {"frames": frames, "masks": masks}
+
     def prepare(self, method: str, seed: int):
         """Makes everything but models that `model` needs: clips, their latents, validation clips."""
-        base, stages = self.base(), ["ambiguous" if method == "ambiguous PSFT" else "psft"]
-        if method in self.preset.rewards:
+        stages = ["ambiguous" if method == "ambiguous PSFT" else "psft"]
+        if method in self.preset.oro.rewards:
             stages.append("oro")
             self.held_out("validation")
         for stage in stages:
-            self._cached_drops(seed, stage, base)
+            self.latents(seed, stage)
 
     def model(self, method: str, seed: int) -> DiffusionPipeline:
         """A model of the study, trained if it is not there yet.
@@ -252,8 +259,8 @@ class Run:
         if method == "base":
             return self.base()
         if method == "ambiguous PSFT":
-            return self.psft(self.preset.ambiguous_clips, self.preset.psft.steps, seed, stage="ambiguous")
-        tuned = self.psft(self.preset.psft_clips, self.preset.psft.steps, seed)
+            return self.psft(self.preset.distribution.clips, self.preset.psft.training.steps, seed, stage="ambiguous")
+        tuned = self.psft(self.preset.psft.clips, self.preset.psft.training.steps, seed)
         return tuned if method == "PSFT" else self.oro(tuned, method, seed)[0]
 
     def psft(
@@ -268,26 +275,26 @@ class Run:
             stage: "psft", or "ambiguous" for drops of which one picture shows many worlds.
             place_weight: in `psft.PLACE_WEIGHTS`; None: the preset's.
         """
-        place_weight = place_weight or self.preset.psft.place_weight
+        place_weight = place_weight or self.preset.psft.training.place_weight
         folder, base = self.psft_folder(clips, seed, stage, place_weight), self.base()
-        cached = {name: array[:clips] for name, array in self._cached_drops(seed, stage, base).items()}
-        whole = clips == self.preset.psft_clips and stage == "psft"
-        for stop in sorted({steps, *(count for count in self.preset.step_counts if whole and count < steps)}):
-            settings = replace(self.preset.psft, steps=stop, seed=seed, place_weight=place_weight)
+        cached = {name: array[:clips] for name, array in self.latents(seed, stage).items()}
+        whole = clips == self.preset.psft.clips and stage == "psft"
+        for stop in sorted({steps, *(count for count in self.preset.psft.step_counts if whole and count < steps)}):
+            settings = replace(self.preset.psft.training, steps=stop, seed=seed, place_weight=place_weight)
             tuned = train_transformer(base, cached, settings, folder, f"{stage} on {clips} clips", watch)
         return tuned
 
     def psft_folder(self, clips: int, seed: int, stage: str = "psft", place_weight: str | None = None) -> Path:
         """Where `psft` keeps a run's log, checkpoint and pipelines."""
-        base, settings = self.base(), replace(self.preset.psft, steps=1, seed=seed)
+        base, settings = self.base(), replace(self.preset.psft.training, steps=1, seed=seed)
         settings = replace(settings, place_weight=place_weight or settings.place_weight)
-        key = artefacts.key("psft", settings, artefacts.model(base), self._cached_path(seed, stage, base).name)
+        key = artefacts.key("psft", settings, artefacts.model(base), self._latents_path(seed, stage, base).name)
         return self.folder / "models" / f"{stage}_{clips}_clips_seed{seed}_{key}"
 
     def oro(
         self, tuned: DiffusionPipeline, name: str, seed: int, settings: OroSettings | None = None, watch=None
     ) -> tuple[DiffusionPipeline, list[dict]]:
-        """A model after reward tuning, tuned once and kept, and its looks at validation clips (`oro.tune`).
+        """A model after reward tuning, tuned once and kept, and its validations (`oro.tune`).
 
         Args:
             tuned: the model to start from, e.g. of `psft`.
@@ -297,8 +304,7 @@ class Run:
         """
         settings = settings or self.preset.oro_settings(name)
         settings = replace(settings, training=replace(settings.training, seed=seed))
-        frames, masks, _ = self.drops(seed, "oro")
-        clips = self._cached_drops(seed, "oro", tuned) | {"frames": frames, "masks": masks}
+        clips = self.oro_clips(seed)
         truths = self.held_out("validation")
 
         def validate(model: DiffusionPipeline) -> dict:
@@ -306,14 +312,14 @@ class Run:
             return evaluate_videos(truths, videos, workers=1).table[VALIDATED].mean().to_dict()
 
         folder = self.oro_folder(tuned, name, seed, settings)
-        nets = load_rewards(settings.weights, self.preset.perception, device())
+        nets = load_rewards(settings.weights, self.preset.oro.perception, device())
         return oro.tune(tuned, clips, nets, settings, folder, name, validate, watch)
 
     def oro_folder(self, tuned: DiffusionPipeline, name: str, seed: int, settings: OroSettings | None = None) -> Path:
-        """Where `oro` keeps a run's log, checkpoint, pipelines and looks."""
+        """Where `oro` keeps a run's log, checkpoint, pipelines and validations."""
         settings = settings or self.preset.oro_settings(name)
         settings = replace(settings, training=replace(settings.training, seed=seed, steps=1))
-        cached, nets = self._cached_path(seed, "oro", tuned).name, self.preset.perception
+        cached, nets = self._latents_path(seed, "oro", tuned).name, self.preset.oro.perception
         nets = _shipped_nets() if nets == "tiny" else nets
         key = artefacts.key("oro", replace(settings, eval_steps=()), nets, artefacts.model(tuned), cached)
         return self.folder / "models" / f"oro_{name}_seed{seed}_{key}"
@@ -321,10 +327,16 @@ class Run:
     def generate(self, pipeline: DiffusionPipeline, truths: list[Clip], seed: int) -> list[Clip]:
         """A video by the pipeline for each true clip, from its first frame and caption; made once for all notebooks."""
         model, name = artefacts.model(pipeline), self.preset.base or "embedded"
-        protocol = Protocol(name, model, self.preset.sampling_steps, **asdict(self.preset.video))
+        protocol = Protocol(name, model, self.preset.sampling_steps, **asdict(self.preset.data.video))
         key = artefacts.key("videos", asdict(protocol), [fingerprint(truth) for truth in truths])
         folder = self.folder / "videos" / model / f"seed{seed}_{key}"
         return generate(pipeline, protocol, truths, seed, folder)
+
+    def videos(self, method: str, truths: list[Clip], seed: int) -> list[Clip]:
+        """What a method, a reference predictor or a model, makes of each true clip."""
+        if method in REFERENCES:
+            return self.reference(method, truths, seed)
+        return self.generate(self.model(method, seed), truths, seed)
 
     def save_figure(self, figure, name: str):
         """Writes the figure as figures/<name>.png and returns it, so that the notebook shows it too."""
@@ -362,13 +374,13 @@ def _workers(clips: int) -> int:
 
 
 def _write_motion(seed: int, preset: Preset, path: Path):
-    video, scene = preset.video, sample(seed, preset.ranges, "seen", "seen")
+    video, scene = preset.data.video, sample(seed, preset.data.ranges, "seen", "seen")
     path_of_object = motion.sample_motion(scene, seed, (video.frames - 1) / video.fps)
     write_clip(simulate(scene, **asdict(video), name=path.stem, motion=path_of_object), path)
 
 
 def _write_scene(scene: Scene, preset: Preset, path: Path):
-    write_clip(simulate(scene, **asdict(preset.video), name=path.stem), path)
+    write_clip(simulate(scene, **asdict(preset.data.video), name=path.stem), path)
 
 
 @functools.cache
@@ -378,16 +390,16 @@ def _shipped_nets() -> str:
 
 
 def _write_reference(method: str, truth: Clip, seed: int, preset: Preset, path: Path):
-    write_clip(references.reference_video(method, truth, seed, preset.ranges), path)
+    write_clip(references.reference_video(method, truth, seed, preset.data.ranges), path)
 
 
 def open_run(preset: str, runs="runs", model: str | None = None, bench: str | None = None) -> Run:
-    """The run of a preset below the folder `runs`, in runs/<preset> or, with a model, in runs/<preset>_<its folder>.
+    """The run of a preset below the folder `runs`, in runs/<preset>, after which changes and a model's folder follow.
 
     Args:
         preset, model, bench: see `presets.get_preset`.
     """
-    name = f"{preset}_{Path(model).name}" if model else preset
+    name = "_".join([*preset.split(), *([Path(model).name] if model else [])])
     return Run(get_preset(preset, model, bench), Path(runs) / name)
 
 

@@ -60,8 +60,8 @@ def run_study(
     run = open_run(preset, Path(runs).resolve(), model, bench)
     if run.preset.base:
         load(run.preset.base)  # what cannot be used is said before anything runs
-    if run.preset.perception == "real":
-        load_rewards({name for weights in run.preset.rewards.values() for name in weights}, "real")
+    if run.preset.oro.perception == "real":
+        load_rewards({name for weights in run.preset.oro.rewards.values() for name in weights}, "real")
     chosen = [path for path in notebooks() if path.stem.startswith(only or "")]
     if not chosen:
         known = ", ".join(path.stem for path in notebooks())

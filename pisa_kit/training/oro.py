@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from pisa_kit.models.sampling import sample_latents
 from pisa_kit.perception.tensors import to_video
 from pisa_kit.training.psft import add_noise, draw, fit
 from pisa_kit.training.rewards import Reward, RewardFunction, Truth
-from pisa_kit.training.settings import OroSettings
+from pisa_kit.training.settings import OroSettings, Training
 
 
 def oro_loss(
@@ -88,6 +89,25 @@ def _distance(model, pipeline, reference, latents: torch.Tensor, cond: Condition
     return (velocity(model, noisy, sigma, cond, pipeline.transformer) - wanted)[:, :, 1:].square().mean()
 
 
+def make_batch(
+    clips: dict, pipeline: DiffusionPipeline, settings: Training, step: int, process: int = 0, processes: int = 1
+) -> dict:
+    """A process's share of a step's batch for `oro_loss`: depends on seed and step alone.
+
+    Args:
+        clips: as of `tune`.
+    """
+    chosen = draw(len(clips["latents"]), settings, step)[process::processes]
+    latents = torch.from_numpy(clips["latents"][chosen])
+    return {
+        "first": latents[:, :, :1],
+        "latent_frames": latents.shape[2],
+        "text": pad_text(clips["text"][chosen], pipeline),
+        "video": to_video(clips["frames"][chosen]),
+        "masks": torch.from_numpy(clips["masks"][chosen]),
+    }
+
+
 def tune(
     pipeline: DiffusionPipeline,
     clips: dict,
@@ -100,8 +120,8 @@ def tune(
 ) -> tuple[DiffusionPipeline, list[dict]]:
     """Tunes the pipeline's transformer on rewards; continues after an interruption.
 
-    Held-out metrics, not the reward, say when to stop: after `settings.patience` looks without a better one, the model
-    of the best look is returned.
+    Held-out metrics, not the reward, say when to stop: after `settings.patience` evaluations without a better one, the
+    best model is returned.
 
     Args:
         clips: "latents" and "text" of `psft.cache_latents`, "frames" (N, T, H, W, 3) uint8, "masks" (N, T, H, W) bool.
@@ -125,16 +145,7 @@ def tune(
         problem = f"are {len(clips['latents'])}, fewer than one batch of {training.batch}"
         raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
 
-    def batch(step: int, process: int, processes: int) -> dict:
-        chosen = draw(len(clips["latents"]), training, step)[process::processes]
-        latents = torch.from_numpy(clips["latents"][chosen])
-        return {
-            "first": latents[:, :, :1],
-            "latent_frames": latents.shape[2],
-            "text": pad_text(clips["text"][chosen], pipeline),
-            "video": to_video(clips["frames"][chosen]),
-            "masks": torch.from_numpy(clips["masks"][chosen]),
-        }
+    batch = partial(make_batch, clips, pipeline, training)
 
     def make_loss(tuned: DiffusionPipeline) -> Callable:
         return oro_loss(tuned, pipeline, rewards, settings)

@@ -158,19 +158,26 @@ def train_transformer(
     Raises:
         InputError: fewer clips than a batch.
     """
-    latents, text, below = (cached[name] for name in ("latents", "text", "below"))
-    if len(latents) < settings.batch:
-        problem = f"are {len(latents)}, fewer than one batch of {settings.batch}"
+    if len(cached["latents"]) < settings.batch:
+        problem = f"are {len(cached['latents'])}, fewer than one batch of {settings.batch}"
         raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
-
-    def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
-        chosen = draw(len(latents), settings, step)[process::processes]
-        x0 = torch.from_numpy(latents[chosen])
-        weight = place_weight(settings.place_weight, x0, torch.from_numpy(below[chosen]))
-        return {"latents": x0, "text": pad_text(text[chosen], pipeline), "weight": weight}
-
-    shift = family_of(pipeline).shift(pipeline.scheduler, torch.from_numpy(latents[:1]))
+    batch = partial(make_batch, cached, pipeline, settings)
+    shift = family_of(pipeline).shift(pipeline.scheduler, torch.from_numpy(cached["latents"][:1]))
     return fit(pipeline, lambda tuned: partial(velocity_loss, shift=shift), batch, settings, folder, label, watch)
+
+
+def make_batch(
+    cached: dict, pipeline: DiffusionPipeline, settings: Training, step: int, process: int = 0, processes: int = 1
+) -> dict[str, torch.Tensor]:
+    """A process's share of a step's batch for `velocity_loss`: depends on seed and step alone.
+
+    Args:
+        cached: from `cache_latents`.
+    """
+    chosen = draw(len(cached["latents"]), settings, step)[process::processes]
+    x0 = torch.from_numpy(cached["latents"][chosen])
+    weight = place_weight(settings.place_weight, x0, torch.from_numpy(cached["below"][chosen]))
+    return {"latents": x0, "text": pad_text(cached["text"][chosen], pipeline), "weight": weight}
 
 
 def draw(clips: int, settings: Training, step: int) -> np.ndarray:

@@ -72,8 +72,8 @@ class OroSettings:
         gradient_checkpointing: what is computed again in the backward pass instead of kept, less memory for more time:
             "nothing", "views" (decoder frame by frame, rewards clip by clip), or "all" (the transformer's calls too).
         eval_steps: numbers of steps after which held-out clips are judged.
-        early_stopping_metric: the metric of these looks that must fall; one that counts lost objects.
-        patience: looks without a better one after which training stops.
+        early_stopping_metric: the metric of these evaluations that must fall; one that counts lost objects.
+        patience: evaluations without a better one after which training stops.
     """
 
     training: Training

@@ -1,0 +1,5 @@
+"""`python -m pisa_kit.cli`, which torchrun and accelerate launch need."""
+
+from pisa_kit.cli import main
+
+main()

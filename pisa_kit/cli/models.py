@@ -1,0 +1,149 @@
+"""Commands that film with models, train and publish them."""
+
+from functools import partial
+from pathlib import Path
+
+import typer
+
+from pisa_kit.cli import command, use_tracker
+from pisa_kit.core.errors import InputError
+
+
+@command
+def generate(
+    model: str,
+    data: Path,
+    out: Path,
+    path: Path | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    device: str = "cpu",
+    offload: bool = False,
+):
+    """Film every clip from its first frame and caption with an image-to-video model; at its size, length and rate.
+
+    Args:
+        model: embedded, or a model of the zoo, e.g. ltx-video.
+        data: Clips made ready by `pisa prepare`.
+        out: Folder for the videos; an interrupted call continues.
+        path: Weights in diffusers' format. Default: what ships, or the hub.
+        seed: Of the noise.
+        steps: Sampling steps. Default: the model's own.
+        device: Of a zoo model: cpu, cuda or cuda:1.
+        offload: Of a zoo model: keep only the part that works on the GPU.
+    """
+    from pisa_kit.core import artefacts
+    from pisa_kit.core.errors import check_choice
+    from pisa_kit.models.embedded import BASE, load
+    from pisa_kit.models.generation import Protocol
+    from pisa_kit.models.generation import generate as generate_videos
+    from pisa_kit.models.zoo import ZOO, open_model
+    from pisa_kit.perception.prepare import read_prepared
+
+    check_choice(model, ("embedded", *ZOO), "model")
+    truths = read_prepared(data)
+    shapes = {(truth.frames.shape[1], len(truth), truth.fps) for truth in truths}
+    if len(shapes) > 1:
+        problem = f"differ from clip to clip in size, frames or fps ({len(shapes)} kinds)"
+        raise InputError(data, "clips", problem, "Prepare them with --frames and --fps.")
+    if steps is not None and steps < 1:
+        raise InputError("arguments", "steps", f"is {steps}", "Give at least 1.")
+    shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True))
+    if model == "embedded":
+        pipeline = load(path or BASE)
+        generate_videos(pipeline, Protocol(model, artefacts.model(pipeline), steps or 5, **shape), truths, seed, out)
+    else:
+        opened = open_model(model, path, device, offload)
+        protocol = Protocol(model, "", steps or opened.spec.steps, opened.spec.guidance or 1.0, **shape)
+        generate_videos(opened, protocol, truths, seed, out, batch=1)
+    typer.echo(f"{len(truths)} videos in {out}")
+
+
+@command
+def pretrain(
+    stage: str,
+    out: Path = Path("runs/pretrain"),
+    clips: int | None = None,
+    workers: int = 2,
+    log_with: str | None = None,
+):
+    """Rebuild a part of what ships from nothing; call it again to continue after an interruption.
+
+    All others but guess need the autoencoder first. Several training processes, also on one CPU:
+    torchrun --nproc_per_node 2 -m pisa_kit.cli pretrain autoencoder
+
+    Args:
+        stage: autoencoder, transformer, judge or reward (mask trackers), flow, depth or guess.
+        out: Folder for corpora, logs, checkpoints and weights.
+        clips: Clips in the corpus. Default: the stage's own.
+        workers: Processes that simulate.
+    """
+    from pisa_kit.core.errors import check_choice
+    from pisa_kit.training.pretrain import pretrain_autoencoder, pretrain_transformer
+    from pisa_kit.training.pretrain_perception import (
+        TRACKERS,
+        pretrain_depth,
+        pretrain_flow,
+        pretrain_guess,
+        pretrain_tracker,
+    )
+
+    use_tracker(log_with)
+    stages = {"autoencoder": pretrain_autoencoder, "transformer": pretrain_transformer}
+    stages |= {name: partial(pretrain_tracker, name=name) for name in TRACKERS}
+    stages |= {"flow": pretrain_flow, "depth": pretrain_depth, "guess": pretrain_guess}
+    given = {} if clips is None else {"clips": clips}
+    stages[check_choice(stage, stages, "stage")](out, workers=workers, **given)
+    typer.echo(f"{stage} in {out}")
+
+
+@command
+def train(
+    method: str,
+    preset: str = "mini",
+    set: list[str] = [],  # noqa: B006
+    model: Path | None = None,
+    seed: int = 0,
+    runs: Path = Path("runs"),
+    log_with: str | None = None,
+):
+    """Train one model of the study outside the notebooks, in one or in several processes; continues where it stopped.
+
+    Args:
+        method: PSFT, ambiguous PSFT, or a reward of the preset, e.g. seg.
+        preset: As of `pisa study`.
+        set: As of `pisa study`.
+        model: As of `pisa study`.
+        seed: Of the run.
+        runs: Folder in which `pisa study` finds the model.
+
+    Several GPUs: accelerate launch --num_processes 4 -m pisa_kit.cli train PSFT --preset gpu --model downloads/...
+    """
+    from pisa_kit.core.devices import processes
+    from pisa_kit.core.errors import check_choice
+    from pisa_kit.study.run import open_run
+
+    use_tracker(log_with)
+    run = open_run(" ".join([preset, *set]), runs, str(model) if model else None)
+    check_choice(method, ("PSFT", "ambiguous PSFT", *run.preset.oro.rewards), "method")
+    with processes().main_process_first():  # clips and latents are made once
+        run.prepare(method, seed)
+    run.model(method, seed)
+    if processes().is_main_process:
+        typer.echo(f"{method}, seed {seed}, in {run.folder / 'models'}")
+
+
+@command
+def push(pipeline: Path, repository: str, public: bool = False):
+    """Publish a tuned model in diffusers' format, with a model card of how it was made.
+
+    `pisa download owner/name` fetches it again.
+
+    Args:
+        pipeline: Folder of a tuned pipeline, runs/<preset>/models/<run>/pipeline_N.
+        repository: owner/name on the Hugging Face hub; created if missing.
+        public: Of a new repository.
+    """
+    from pisa_kit.models.hub import push
+
+    typer.echo(push(pipeline, repository, private=not public))
