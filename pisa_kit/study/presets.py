@@ -1,163 +1,13 @@
-"""Every number of a run, as frozen dataclasses, one per experiment."""
+"""Every number of a run: what the presets are, and how one is changed."""
 
 import ast
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 from pisa_kit.core.errors import InputError, check_choice
-from pisa_kit.sim.settings import Ranges, Video
+from pisa_kit.sim.settings import Video
+from pisa_kit.study.settings import REWARDS, Data, Distribution, Generalization, Oro, Preset, Psft
 from pisa_kit.training.settings import OroSettings, Training
-
-REWARDS = {  # name of a tuning: weights of its rewards, see `rewards.MAKERS`
-    "seg": {"seg": 1.0},
-    "flow": {"flow": 4.0},
-    "depth": {"depth": 100.0},
-    "newton": {"newton": 1.0},
-    "combined": {"seg": 1.0, "centre": 10.0},
-    "iou": {"iou": 1.0},  # an ablation: seg without its term for presence
-}
-
-
-@dataclass(frozen=True)
-class Data:
-    """What is filmed and what it is judged on.
-
-    Args:
-        video: size of the videos.
-        ranges: what scenes are drawn from.
-        test_clips: held-out drops per split (seen, unseen).
-        test_seed: scene seed of the first held-out clip; training scenes count up from 0 and never reach it.
-        validation_clips: drops that decide when reward tuning stops.
-        generic_clips: held-out clips of generic motion, on which forgetting is measured.
-        phone_resamples: bootstrap repetitions behind the interval of the phone clip's gravity.
-    """
-
-    video: Video = field(default_factory=Video)
-    ranges: Ranges = field(default_factory=Ranges)
-    test_clips: int = 120
-    test_seed: int = 10_000_000
-    validation_clips: int = 32
-    generic_clips: int = 120
-    phone_resamples: int = 2000
-
-
-@dataclass(frozen=True)
-class Psft:
-    """Stage 1 and its ablations.
-
-    Args:
-        training: without decay, so that a longer run continues a shorter one.
-        clips: simulated drops it sees.
-        data_sizes, data_steps: numbers of clips of the data ablation, and steps of its runs.
-        step_counts: numbers of steps at which the training is evaluated.
-        place_weights: other values of `training.place_weight` that are compared.
-    """
-
-    training: Training = Training(400, 16, 4e-3, decay=0, ema=0.98, optimizer="muon", place_weight="moving")
-    clips: int = 4096
-    data_sizes: tuple[int, ...] = (16, 128, 1024, 4096)
-    data_steps: int = 400
-    step_counts: tuple[int, ...] = (100, 200, 400)
-    place_weights: tuple[str, ...] = ("even", "below")
-
-
-@dataclass(frozen=True)
-class Oro:
-    """Stage 2 and its ablation.
-
-    Args:
-        tuning: settings of every run; its weights are replaced by those in `rewards`.
-        clips: simulated drops it sees, others than PSFT's.
-        rewards: the runs, name to weights of the rewards, see `rewards.MAKERS`.
-        gradient_steps: values of K that are compared.
-        perception: nets of the rewards: "tiny", which ship, or "real": SAM 2.1, RAFT and Depth Anything V2.
-    """
-
-    tuning: OroSettings = OroSettings(
-        Training(steps=96, batch=4, learning_rate=3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
-        weights=REWARDS["seg"],
-        gradient_steps=5,
-        eval_steps=(32, 64, 96),
-    )
-    clips: int = 512
-    rewards: dict[str, dict[str, float]] = field(default_factory=lambda: dict(REWARDS))
-    gradient_steps: tuple[int, ...] = (1, 2, 5)
-    perception: str = "tiny"
-
-    def __post_init__(self):
-        check_choice(self.perception, ("tiny", "real"), "perception")
-
-
-@dataclass(frozen=True)
-class Generalization:
-    """The map of distance and height, and pairs.
-
-    Args:
-        distances, heights: edges of the map's cells, metres.
-        clips: held-out drops per cell.
-        pairs: held-out clips of each two-object test.
-    """
-
-    distances: tuple[float, ...] = (1.5, 2.0, 2.75, 3.5, 4.25, 5.0)
-    heights: tuple[float, ...] = (0.25, 0.5, 0.875, 1.25, 1.625, 2.0)
-    clips: int = 6
-    pairs: int = 40
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Ambiguous pictures.
-
-    Args:
-        clips: ambiguous drops that one model learns from.
-        pictures: how many.
-        worlds: videos per picture and model; they are compared with twice as many independently drawn worlds.
-        prior: distances of the worlds behind a picture, uniform, metres.
-        rehearsals: repetitions behind the alignment test's false-alarm rate and power.
-        simulated_falls: drops that check the analytic distribution, per picture.
-    """
-
-    clips: int = 4096
-    pictures: int = 3
-    worlds: int = 256
-    prior: tuple[float, float] = (2.0, 3.5)
-    rehearsals: int = 1000
-    simulated_falls: int = 5000
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Every number that shapes a run.
-
-    Args:
-        name: as in `PRESETS`, with what was changed.
-        seeds: one run of everything random per entry.
-        base: folder of the image-to-video pipeline to study; "" for the embedded one, None if one must be named.
-        bench: folder of prepared clips (`pisa prepare`) that notebook 01 also evaluates, or None.
-        sampling_steps: of the sampler.
-        guess: training of the best guess, where the one that ships does not fit the videos.
-    """
-
-    name: str
-    seeds: tuple[int, ...]
-    base: str | None = ""
-    bench: str | None = None
-    sampling_steps: int = 5
-    data: Data = field(default_factory=Data)
-    guess: Training = Training(1500, 64, 2e-3, warmup=50, decay=0.5, log_every=50)
-    psft: Psft = field(default_factory=Psft)
-    oro: Oro = field(default_factory=Oro)
-    generalization: Generalization = field(default_factory=Generalization)
-    distribution: Distribution = field(default_factory=Distribution)
-
-    def __post_init__(self):
-        if not self.seeds or self.data.test_clips < 1:
-            problem = f"are {self.seeds} and {self.data.test_clips}"
-            raise InputError(f"preset {self.name}", "seeds, test_clips", problem, "Give at least one of each.")
-
-    def oro_settings(self, name: str) -> OroSettings:
-        """The settings of one of the runs in `oro.rewards`."""
-        return replace(self.oro.tuning, weights=self.oro.rewards[check_choice(name, self.oro.rewards, "reward")])
 
 
 def _rewards(*names: str) -> dict[str, dict[str, float]]:
@@ -319,13 +169,8 @@ def _changed(settings, change: str):
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    value = (
-        tuple(value)
-        if isinstance(value, list)
-        else float(value)
-        if type(old) is float and type(value) is int
-        else value
-    )
+    value = tuple(value) if isinstance(value, list) else value
+    value = float(value) if isinstance(old, float) and type(value) is int else value
     if old is not None and type(value) is not type(old):
         raise InputError("settings", path, f"is {text!r}, not of the kind of {old!r}", remedy)
     return replace(settings, **{name: value})
