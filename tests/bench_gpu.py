@@ -45,16 +45,18 @@ def main():
     if not torch.cuda.is_available():
         parser.exit(message="no CUDA GPU: nothing to measure\n")
     gpu, video = PRESETS["gpu"], PRESETS["gpu"].data.video
-    settings = replace(gpu.psft, batch=options.batch, steps=options.steps, log_every=1)
-    tuning = replace(gpu.oro, training=replace(gpu.oro.training, batch=options.batch, steps=options.steps, log_every=1))
-    planned = plan(replace(gpu, psft=settings, oro=tuning), "wan2.2-ti2v-5b").set_index("work")
+    changed = {"batch": options.batch, "steps": options.steps, "log_every": 1}
+    settings = replace(gpu.psft.training, **changed)
+    tuning = replace(gpu.oro.tuning, training=replace(gpu.oro.tuning.training, **changed))
+    numbers = replace(gpu, psft=replace(gpu.psft, training=settings), oro=replace(gpu.oro, tuning=tuning))
+    planned = plan(numbers, "wan2.2-ti2v-5b").set_index("work")
     clips = [simulate(sample(seed), video.size, video.frames, video.fps) for seed in range(max(options.batch, 2))]
     frames, masks = (np.stack([getattr(clip, name) for clip in clips]) for name in ("frames", "dropped"))
     print(torch.cuda.get_device_name(), f"matmul {machine_speed(torch.bfloat16) / 1e12:.0f} TFLOP/s")
     print("| step | GB, planned | GB, measured | s, planned | s, measured | TFLOP/s |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder, model = Path(name), make()
-        cached = cache_latents(model, frames, [clip.caption for clip in clips], folder / "latents.npz")
+        cached = cache_latents(model, frames, masks, [clip.caption for clip in clips], folder / "latents.npz")
         for work in ("PSFT step", "ORO step"):
             lines = []
             torch.cuda.reset_peak_memory_stats()

@@ -58,8 +58,9 @@ def sampling(pipeline, rounds: int, folder: Path) -> tuple[float, float]:
 def training(pipeline, rounds: int, folder: Path) -> tuple[float, float]:
     """Median seconds per step: our loop, bare forward and backward."""
     clips = [simulate(sample(seed)) for seed in range(2 * BATCH)]
-    frames, captions = np.stack([clip.frames for clip in clips]), [clip.caption for clip in clips]
-    cached = cache_latents(pipeline, frames, captions, folder / "latents.npz")
+    frames, masks = (np.stack([getattr(clip, name) for clip in clips]) for name in ("frames", "dropped"))
+    captions = [clip.caption for clip in clips]
+    cached = cache_latents(pipeline, frames, masks, captions, folder / "latents.npz")
     model, bare = pipeline.transformer, []
 
     def batch(step, process, processes):

@@ -24,7 +24,7 @@ def main():
     for checkpoint in ("nothing", "views", "all"):
         whole = None
         for through in dict.fromkeys((options.steps, 4, 2, 1)):
-            settings = OroSettings(training, {"seg": 1.0}, options.steps, through, checkpoint=checkpoint)
+            settings = OroSettings(training, {"seg": 1.0}, options.steps, through, gradient_checkpointing=checkpoint)
             row = step_cost(settings, rounds=options.rounds)
             whole = whole or row["mib"]
             cells = f"{row['mib']:.0f} | {row['seconds']:.2f} | {row['mib'] / whole:.0%}"

@@ -35,8 +35,9 @@ def test_bf16_agrees_with_float32(truths, tmp_path):
 
 def test_training_in_bf16_lowers_the_loss_and_leaves_idle_parts_off_the_gpu(truths, tmp_path):
     base = load(BASE, torch.bfloat16)
-    frames, captions = np.stack([truth.frames for truth in truths]), [truth.caption for truth in truths]
-    cached = cache_latents(base, frames, captions, tmp_path / "latents.npz")
+    frames, masks = (np.stack([getattr(truth, name) for truth in truths]) for name in ("frames", "dropped"))
+    captions = [truth.caption for truth in truths]
+    cached = cache_latents(base, frames, masks, captions, tmp_path / "latents.npz")
     assert {part.device.type for part in (base.vae, base.text_encoder)} == {"cpu"}
     lines = []
     settings = Training(60, 16, 1e-3, precision="bf16", lora_rank=8, log_every=1)

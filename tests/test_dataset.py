@@ -1,5 +1,7 @@
 """Datasets: resumed after an interruption, refused when mixed, read back as written."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,9 @@ from pisa_kit.core.storage import read_json, write_json
 from pisa_kit.sim import datasets
 from pisa_kit.sim.datasets import Recipe, read_dataset, write_dataset
 from pisa_kit.sim.settings import Video
-from pisa_kit.study.presets import PRESETS, Preset, get_preset
+from pisa_kit.study.presets import PRESETS, get_preset
 from pisa_kit.study.run import _plain
+from pisa_kit.study.settings import Preset
 
 RECIPE = Recipe(count=4, seed=3, video=Video(size=32, frames=5))
 
@@ -77,7 +80,7 @@ def test_another_programs_manifest_is_refused(tmp_path):
 def test_clips_of_another_simulator_are_not_mixed_in(tmp_path, monkeypatch):
     write_dataset(tmp_path, RECIPE, workers=1)
     key = RECIPE.key
-    monkeypatch.setattr(datasets, "simulator_version", lambda: "other")
+    monkeypatch.setattr(datasets.artefacts, "code", lambda kind: "other")
     with pytest.raises(InputError, match="simulator: differ"):
         write_dataset(tmp_path, RECIPE, workers=1)
     assert RECIPE.key != key
@@ -133,7 +136,7 @@ def test_presets_are_checked_and_disjoint_from_training():
     for name, preset in PRESETS.items():
         assert preset.name == name and preset.data.test_seed >= 10_000_000
     with pytest.raises(InputError, match="seeds, test_clips"):
-        Preset("empty", seeds=(), test_clips=1)
+        Preset("empty", seeds=())
     with pytest.raises(InputError, match="at least one clip"):
         Recipe(count=0)
 
@@ -144,3 +147,28 @@ def test_results_become_plain_json():
         "b": [0, 1],
         "3": [1, True],
     }
+
+
+def test_any_number_of_a_preset_can_be_changed_by_name():
+    changed = get_preset("mini psft.training.steps=200 data.ranges.height=(0.3,1.0) sampling_steps=8")
+    assert changed.psft.training.steps == 200 and changed.data.ranges.height == (0.3, 1.0)
+    assert changed.sampling_steps == 8 and changed.psft.clips == PRESETS["mini"].psft.clips
+    assert changed.name.startswith("mini ") and changed != PRESETS["mini"]
+    rate = get_preset("mini psft.training.learning_rate=1").psft.training.learning_rate
+    assert rate == 1.0 and isinstance(rate, float)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("psft.training.step=1", "setting in Training: 'step' is unknown. Did you mean 'steps'"),
+        ("psfd.clips=1", "setting in Preset: 'psfd' is unknown. Did you mean 'psft'"),
+        ("psft.clips=many", "psft.clips: is 'many', not of the kind of 4096"),
+        ("psft=3", "psft: is not one number"),
+        ("psft.clips", "clips: is not one number"),
+        ("psft.training.steps=-4", "steps: is -4. Give a number above 0"),
+    ],
+)
+def test_changes_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        get_preset(f"mini {change}")

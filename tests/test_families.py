@@ -45,7 +45,7 @@ def clips(pipeline, tmp_path_factory):
     frames, masks = (np.stack([getattr(clip, name) for clip in made]) for name in ("frames", "dropped"))
     path = tmp_path_factory.mktemp("latents") / "latents.npz"
     captions = [clip.caption for clip in made]
-    return made, psft.cache_latents(pipeline, frames, captions, path) | {"frames": frames, "masks": masks}
+    return made, psft.cache_latents(pipeline, frames, masks, captions, path) | {"frames": frames, "masks": masks}
 
 
 def test_the_sampler_is_the_stock_pipelines(pipeline):

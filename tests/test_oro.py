@@ -33,7 +33,8 @@ def clips(base, tmp_path_factory):
     made = [simulate(sample(seed), 64, 17, 16) for seed in range(3)]
     frames, masks = (np.stack([getattr(clip, name) for clip in made]) for name in ("frames", "dropped"))
     path = tmp_path_factory.mktemp("oro") / "latents.npz"
-    return psft.cache_latents(base, frames, [clip.caption for clip in made], path) | {"frames": frames, "masks": masks}
+    captions = [clip.caption for clip in made]
+    return psft.cache_latents(base, frames, masks, captions, path) | {"frames": frames, "masks": masks}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_what_is_computed_again_changes_no_loss_and_no_gradient(base, clips, rew
     batch["masks"] = torch.from_numpy(clips["masks"][:2])
     found = {}
     for checkpoint in ("nothing", "views", "all"):
-        settings = replace(SETTINGS, weights={"seg": 1.0, "centre": 2.0}, checkpoint=checkpoint)
+        settings = replace(SETTINGS, weights={"seg": 1.0, "centre": 2.0}, gradient_checkpointing=checkpoint)
         base.transformer.zero_grad()
         terms = oro.oro_loss(base, base, load_rewards(settings.weights), settings)(base.transformer, batch, seeded(0))
         terms["loss"].backward()

@@ -9,7 +9,8 @@ from tiny_pipelines import make
 from pisa_kit.core.errors import InputError
 from pisa_kit.models.embedded import load
 from pisa_kit.study.cost import step_cost
-from pisa_kit.study.plan import count, decoding, forward, looking, plan, skeleton, tuning_activations, videos
+from pisa_kit.study.counting import count, decoding, forward, looking, skeleton, tuning_activations
+from pisa_kit.study.plan import plan, videos
 from pisa_kit.study.presets import PRESETS
 from pisa_kit.training.settings import OroSettings, Training
 
@@ -41,8 +42,10 @@ def test_networks_without_data_have_the_models_parameters():
 @pytest.mark.parametrize(("through", "checkpoint"), [(1, "nothing"), (3, "nothing"), (1, "views"), (3, "views")])
 def test_memory_is_what_a_step_takes(through, checkpoint):
     training = Training(steps=1, batch=4, learning_rate=1e-4)
-    settings = OroSettings(training, {"seg": 1.0}, sampling_steps=5, gradient_steps=through, checkpoint=checkpoint)
-    preset = replace(PRESETS["mini"], oro=settings, rewards={"seg": {"seg": 1.0}})
+    options = {"gradient_steps": through, "gradient_checkpointing": checkpoint}
+    settings = OroSettings(training, {"seg": 1.0}, sampling_steps=5, **options)
+    mini = PRESETS["mini"]
+    preset = replace(mini, oro=replace(mini.oro, tuning=settings, rewards={"seg": {"seg": 1.0}}))
     counted = (*(what(skeleton(), preset, 4, torch.float32) for what in (forward, decoding)), looking(preset, 4))
     planned = tuning_activations(skeleton(), preset, counted, False, torch.float32) / 2**20
     assert planned == pytest.approx(step_cost(settings, rounds=1)["mib"], rel=0.1)

@@ -42,7 +42,8 @@ def test_a_map_without_any_value_is_empty(signed):
 
 def test_lines_have_the_joint_slopes():
     rng = np.random.default_rng(0)
-    rows = pd.DataFrame({"height": rng.uniform(0, 1, 40), "size": rng.uniform(0, 1, 40), "method": "PSFT"})
+    rows = pd.DataFrame({"height": rng.uniform(0, 1, 40), "size": rng.uniform(0, 1, 40)})
+    rows = rows.assign(method="PSFT", name=range(40))
     rows["g_eff"] = 5 + 3 * rows["height"]
     found = slopes(rows, "g_eff", ("height", "size")).assign(method="PSFT")
     axes = physics_figures.gravity_slopes(rows, found).axes

@@ -154,7 +154,7 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path, optimizer, split, t
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_training as t
-loss = lambda model, batch, generator: t.loss(model, batch, t.training.seeded(0))
+loss = lambda model, batch, generator: t.loss(model, batch, t.loop.seeded(0))
 batch = lambda step, process, processes: t.make_batch(step, process, processes)
 for steps in (6, 12):
     settings = t.replace(t.SETTINGS, optimizer={optimizer!r}, steps=steps)

@@ -154,17 +154,21 @@ def get_preset(name: str, base: str | None = None, bench: str | None = None) -> 
     return preset
 
 
-def _changed(settings, change: str):
-    """Settings in which "a.b=value" has changed one."""
+def _changed(settings, change: str, at: str = ""):
+    """Settings in which "a.b=value" has changed one number.
+
+    Args:
+        at: the path that led to these settings.
+    """
     path, equals, text = change.partition("=")
     name, _, rest = path.partition(".")
     known = {one.name: getattr(settings, one.name) for one in fields(settings) if one.name != "name"}
-    old = known[check_choice(name, known, f"setting in {type(settings).__name__}")]
+    old, at = known[check_choice(name, known, f"setting in {type(settings).__name__}")], f"{at}{name}"
     if is_dataclass(old) and rest:
-        return replace(settings, **{name: _changed(old, f"{rest}={text}")})
-    remedy = f"Write e.g. {name}={old!r}, without blanks."
+        return replace(settings, **{name: _changed(old, f"{rest}{equals}{text}", f"{at}.")})
+    remedy = f"Write e.g. {at}={old!r}, without blanks."
     if rest or is_dataclass(old) or not equals:
-        raise InputError("settings", path, "is not one number", remedy)
+        raise InputError("settings", at, "is not one number", remedy)
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -172,5 +176,5 @@ def _changed(settings, change: str):
     value = tuple(value) if isinstance(value, list) else value
     value = float(value) if isinstance(old, float) and type(value) is int else value
     if old is not None and type(value) is not type(old):
-        raise InputError("settings", path, f"is {text!r}, not of the kind of {old!r}", remedy)
+        raise InputError("settings", at, f"is {text!r}, not of the kind of {old!r}", remedy)
     return replace(settings, **{name: value})
