@@ -57,6 +57,11 @@ def bare(frames: np.ndarray, truth: Clip, method: str) -> Clip:
     return Clip(frames, truth.fps, caption=truth.caption, name=truth.name, info={"method": method})
 
 
+def names() -> tuple[str, ...]:
+    """All reference predictors."""
+    return (*SIMULATED, *CEILINGS)
+
+
 SIMULATED = {"frozen": frozen, "slow gravity": slow_gravity, "ideal": ideal, "vanish": vanish}
 
 

@@ -11,7 +11,8 @@ from pisa_kit.core.parallel import run_jobs
 from pisa_kit.metrics import statistics
 from pisa_kit.metrics.evaluation import APPEARANCE, Evaluation, evaluate_videos
 from pisa_kit.metrics.scoring import METRICS
-from pisa_kit.study.run import REFERENCES, Run
+from pisa_kit.sim import references
+from pisa_kit.study.run import Run
 
 ERRORS = ("l2", "chamfer_distance", "fixed_l2", "fixed_chamfer_distance")  # what a skill is given for
 
@@ -80,8 +81,9 @@ def score(run: Run, methods, sets: dict[str, list[Clip]], seeds: list[int], labe
     sets = {split: [replace(truth, depth=None, flow=None) for truth in truths] for split, truths in sets.items()}
     jobs = []
     for name, make in methods.items():
-        for seed in seeds if name not in REFERENCES or name == "ideal" else seeds[:1]:
-            made = {split: run.reference(name, truths, seed) for split, truths in sets.items() if name in REFERENCES}
+        known = name in references.names()
+        for seed in seeds if not known or name == "ideal" else seeds[:1]:
+            made = {split: run.reference(name, truths, seed) for split, truths in sets.items() if known}
             jobs.append((run, name, seed, make, sets, made))
     table, videos, failures = [], {}, []
     for (_, name, seed, *_), verdicts in zip(jobs, run_jobs(_judged, jobs, label), strict=True):
@@ -94,7 +96,7 @@ def score(run: Run, methods, sets: dict[str, list[Clip]], seeds: list[int], labe
 
 def train(run: Run, methods, seeds: list[int]):
     """Trains those of the named models that are not there yet: two at a time, PSFT before what starts from it."""
-    trained = [name for name in methods if name not in (*REFERENCES, "base")]
+    trained = [name for name in methods if name not in (*references.names(), "base")]
     for name in trained:
         for seed in seeds:
             run.prepare(name, seed)  # simulated here: a worker has no workers of its own

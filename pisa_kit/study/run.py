@@ -32,7 +32,6 @@ from pisa_kit.training.rewards import load_rewards
 from pisa_kit.training.settings import OroSettings
 
 VALIDATED = ["l2", "fixed_l2", "fixed_chamfer_distance", "fixed_iou", "visibility", *APPEARANCE]
-REFERENCES = (*references.SIMULATED, *references.CEILINGS)
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Run(ClipStore):
         Args:
             method: in `references.SIMULATED` or `references.CEILINGS`.
         """
-        check_choice(method, REFERENCES, "reference")
+        check_choice(method, references.names(), "reference")
         if method == "truth":
             return [references.bare(truth.frames, truth, method) for truth in truths]
         preset, shapes = self.preset, [fingerprint(truth) for truth in truths]
@@ -193,7 +192,7 @@ class Run(ClipStore):
 
     def videos(self, method: str, truths: list[Clip], seed: int) -> list[Clip]:
         """What a method, a reference predictor or a model, makes of each true clip."""
-        if method in REFERENCES:
+        if method in references.names():
             return self.reference(method, truths, seed)
         return self.generate(self.model(method, seed), truths, seed)
 
