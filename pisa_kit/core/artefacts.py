@@ -16,7 +16,7 @@ PERCEPTION = ("perception/trackers", "perception/flow", "perception/depth", "per
 TRAINING = (*MODEL, "training/psft", "training/loop", "training/optimizers")
 CODE = {  # kind of artefact: the modules that decide what is in it
     "clips": CLIPS,
-    "drops": (*CLIPS, "sim/worlds", "sim/corpora"),
+    "drops": (*CLIPS, "sim/worlds", "sim/corpora", "sim/diet"),
     "pairs": (*CLIPS, "sim/probes"),
     "references": (*CLIPS, "sim/references", "perception/guess"),
     "latents": (*MODEL, "sim/corpora", "training/psft"),

@@ -1,6 +1,6 @@
-"""The embedded model's video autoencoder: a tiny stock `AutoencoderKLWan`, its start, and its training loss."""
+"""The embedded model's codec: a tiny stock `AutoencoderKLWan` run frame by frame, its start, its training loss."""
 
-from collections.abc import Collection
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,42 +13,31 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from pisa_kit.perception.tensors import to_frames, to_video
 
-DECODED_AT_ONCE = 4  # clips; more need more memory and are not faster
-
-
-def reconstruct(autoencoder: AutoencoderKLWan, frames: np.ndarray) -> np.ndarray:
-    """Clips (N, T, H, W, 3) uint8 as the autoencoder returns them (the posterior's mean): as blurry as its videos."""
-    model = Reconstruction(autoencoder).eval()
-    with torch.no_grad():
-        groups = [frames[start : start + DECODED_AT_ONCE] for start in range(0, len(frames), DECODED_AT_ONCE)]
-        return np.concatenate([to_frames(model(to_video(group))[0]) for group in groups])
-
-
 CHANNELS = 32  # of the latents
 KL_WEIGHT = 1e-6
 START_LOG_VARIANCE = -6.0
 
 
 def make_autoencoder(seed: int = 0) -> AutoencoderKLWan:
-    """A new autoencoder: 8x8 pixels and 2 frames (after the first) become one latent of 32 channels; 2.5 M parameters.
+    """A new autoencoder: 8x8 pixels of one frame become one latent of 32 channels; 2.9 M parameters, a third in use.
 
-    Half the temporal compression of Wan 2.2's: with 4 frames per latent the fastest frames of a drop smear. It starts
-    as an image codec (nothing reaches across time), so that it can be trained on single frames first.
+    No temporal compression: with two frames per latent every landing snapped to one phase. Wan's causal convolutions
+    keep their taps on earlier frames, at zero, so that stock diffusers loads and runs it.
     """
     torch.manual_seed(seed)
     autoencoder = AutoencoderKLWan(
-        base_dim=16,
+        base_dim=64,
         z_dim=CHANNELS,
-        dim_mult=[1, 4, 4],
+        dim_mult=[1, 1],
         num_res_blocks=1,
-        temperal_downsample=[False, True],
-        patch_size=2,
+        temperal_downsample=[False],
+        patch_size=4,
         is_residual=True,
-        in_channels=12,
-        out_channels=12,
+        in_channels=48,
+        out_channels=48,
         latents_mean=[0.0] * CHANNELS,
         latents_std=[1.0] * CHANNELS,
-        scale_factor_temporal=2,
+        scale_factor_temporal=1,
         scale_factor_spatial=8,
     )
     with torch.no_grad():
@@ -57,35 +46,28 @@ def make_autoencoder(seed: int = 0) -> AutoencoderKLWan:
         for module in autoencoder.modules():
             if isinstance(module, WanCausalConv3d):
                 module.weight[:, :, :-1] = 0  # the last tap sees the current frame
-        for module in autoencoder.modules():
-            if isinstance(module, WanResample):
-                _start_as_copy(module)
+            if isinstance(module, WanResample):  # resampling starts as plain copying: training converges much faster
+                for layer in module.resample:
+                    if isinstance(layer, nn.Conv2d):
+                        nn.init.dirac_(layer.weight)
+                        nn.init.zeros_(layer.bias)
     return autoencoder
 
 
-def _start_as_copy(module: WanResample):
-    """Resampling starts as plain copying of pixels and frames: training converges much faster."""
-    for layer in module.resample:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.dirac_(layer.weight)
-            nn.init.zeros_(layer.bias)
-    if hasattr(module, "time_conv"):
-        weight = module.time_conv.weight
-        nn.init.zeros_(weight)
-        nn.init.zeros_(module.time_conv.bias)
-        for index in range(len(weight)):
-            weight[index, index % weight.shape[1], -1] = 1
+def single_frames(autoencoder: AutoencoderKLWan) -> bool:
+    """Does nothing reach from one frame to another? Then a video is a batch of pictures."""
+    causal = [layer for layer in autoencoder.modules() if isinstance(layer, WanCausalConv3d)]
+    still = not any(autoencoder.config.temperal_downsample)
+    return still and not any(layer.weight[:, :, :-1].any() for layer in causal)
 
 
 @contextmanager
-def frame_by_frame():
-    """Inside, a causal convolution of a first frame skips the zeros before it: the same result in half the time."""
+def as_pictures() -> Iterator[None]:
+    """Inside, a causal convolution of single frames is the two-dimensional one it amounts to: a third of the time."""
     whole = WanCausalConv3d.forward
 
     def forward(layer: WanCausalConv3d, x: torch.Tensor, cache_x: torch.Tensor | None = None) -> torch.Tensor:
-        width, _, height, _, before, _ = layer._padding
-        if cache_x is not None or x.shape[2] > 1 or before != layer.kernel_size[0] - 1:
-            return whole(layer, x, cache_x)
+        width, _, height, *_ = layer._padding
         return F.conv2d(x[:, :, 0], layer.weight[:, :, -1], layer.bias, layer.stride[1:], (height, width))[:, :, None]
 
     WanCausalConv3d.forward = forward
@@ -95,34 +77,64 @@ def frame_by_frame():
         WanCausalConv3d.forward = whole
 
 
-def decode(
-    autoencoder: AutoencoderKLWan,
-    latents: torch.Tensor,
-    gradient_checkpointing: bool = False,
-    gradient_frames: Collection[int] | None = None,
-) -> torch.Tensor:
+@contextmanager
+def only_space(autoencoder: AutoencoderKLWan) -> Iterator[None]:
+    """Inside, causal convolutions consist of their last tap alone, so that an optimizer sees nothing else."""
+    layers = [layer for layer in autoencoder.modules() if isinstance(layer, WanCausalConv3d)]
+    taps = {layer: layer.weight.shape[2] for layer in layers}
+    for layer in layers:
+        layer.weight = nn.Parameter(layer.weight.detach()[:, :, -1:].clone())
+    try:
+        with as_pictures():
+            yield
+    finally:
+        for layer, count in taps.items():
+            layer.weight = nn.Parameter(F.pad(layer.weight.detach(), (0, 0, 0, 0, count - 1, 0)))
+
+
+def encode(autoencoder: AutoencoderKLWan, video: torch.Tensor) -> torch.Tensor:
+    """The posterior's mean, (B, C, t, h, w), of a video (B, 3, T, H, W) in [-1, 1]; not normalised."""
+    if not single_frames(autoencoder):
+        return autoencoder.encode(video).latent_dist.mean
+    with as_pictures():
+        latents = autoencoder.encode(_pictures(video)).latent_dist.mean
+    return _video(latents, len(video))
+
+
+def decode(autoencoder: AutoencoderKLWan, latents: torch.Tensor, gradient_checkpointing: bool = False) -> torch.Tensor:
     """`autoencoder.decode` without its clamp to [-1, 1], which has no gradient where it acts.
 
     Args:
         latents: (B, C, t, h, w), not normalised.
         gradient_checkpointing: compute a latent frame's activations again in the backward pass, keep none.
-        gradient_frames: latent frames whose pixels carry gradients, None for all; the others cost no memory.
 
     Returns:
         (B, 3, T, H, W), about [-1, 1].
     """
+    if single_frames(autoencoder):
+        frames = latents.split(1, 2) if gradient_checkpointing and torch.is_grad_enabled() else [latents]
+        return torch.cat([_decode_pictures(autoencoder, frame, len(frames) > 1) for frame in frames], 2)
     autoencoder.clear_cache()
     features, cache, frames = autoencoder.post_quant_conv(latents), list(autoencoder._feat_map), []
     for index in range(latents.shape[2]):
-        wanted = gradient_frames is None or index in gradient_frames
-        with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
-            given = (autoencoder.decoder, features[:, :, index : index + 1], cache, index == 0)
-            repeat = gradient_checkpointing and torch.is_grad_enabled()
-            frame, cache = recompute(_decode_frame, *given, use_reentrant=False) if repeat else _decode_frame(*given)
+        given = (autoencoder.decoder, features[:, :, index : index + 1], cache, index == 0)
+        repeat = gradient_checkpointing and torch.is_grad_enabled()
+        frame, cache = recompute(_decode_frame, *given, use_reentrant=False) if repeat else _decode_frame(*given)
         frames.append(frame)
     autoencoder.clear_cache()
-    video, patch = torch.cat(frames, 2), autoencoder.config.patch_size
-    return unpatchify(video, patch_size=patch) if patch else video
+    return _unpatched(autoencoder, torch.cat(frames, 2))
+
+
+def _decode_pictures(autoencoder: AutoencoderKLWan, latents: torch.Tensor, repeat: bool) -> torch.Tensor:
+    def pixels(pictures: torch.Tensor) -> torch.Tensor:
+        with as_pictures():
+            features = autoencoder.post_quant_conv(pictures)
+            cache = [None] * sum(isinstance(layer, WanCausalConv3d) for layer in autoencoder.decoder.modules())
+            return _unpatched(autoencoder, autoencoder.decoder(features, cache, [0], first_chunk=True))
+
+    pictures = _pictures(latents)
+    found = recompute(pixels, pictures, use_reentrant=False) if repeat else pixels(pictures)
+    return _video(found, len(latents))
 
 
 def _decode_frame(decoder: nn.Module, latent: torch.Tensor, cache: list, first: bool) -> tuple[torch.Tensor, list]:
@@ -131,39 +143,58 @@ def _decode_frame(decoder: nn.Module, latent: torch.Tensor, cache: list, first: 
     return decoder(latent, feat_cache=after, feat_idx=[0], first_chunk=first), after
 
 
+def _unpatched(autoencoder: AutoencoderKLWan, video: torch.Tensor) -> torch.Tensor:
+    patch = autoencoder.config.patch_size
+    return unpatchify(video, patch_size=patch) if patch else video
+
+
+def _pictures(video: torch.Tensor) -> torch.Tensor:
+    """(B, C, T, H, W) to (B T, C, 1, H, W)."""
+    return video.transpose(1, 2).flatten(0, 1)[:, :, None]
+
+
+def _video(pictures: torch.Tensor, clips: int) -> torch.Tensor:
+    """(B T, C, 1, H, W) to (B, C, T, H, W)."""
+    return pictures[:, :, 0].unflatten(0, (clips, -1)).transpose(1, 2)
+
+
 class Reconstruction(nn.Module):
-    """Video to reconstructed video, posterior mean and log-variance, as one forward pass (for distributed training)."""
+    """Pictures to reconstructed pictures, posterior mean and log-variance, as one forward pass."""
 
     def __init__(self, autoencoder: AutoencoderKLWan):
         super().__init__()
         self.autoencoder = autoencoder
 
-    def forward(self, video: torch.Tensor, generator: torch.Generator | None = None):
-        """video: (B, 3, T, H, W) in [-1, 1]; without a generator the posterior's mean is decoded."""
-        posterior = self.autoencoder.encode(video).latent_dist
+    def forward(self, pictures: torch.Tensor, generator: torch.Generator, latent_noise: float):
+        """pictures: (B, 3, 1, H, W) in [-1, 1]; latents are drawn, and roughened because sampled ones are not exact."""
+        posterior = self.autoencoder.encode(pictures).latent_dist
         latents = posterior.mean
-        if generator is not None:
-            noise = torch.randn(latents.shape, generator=generator).to(latents)
-            latents = latents + posterior.std * noise
-        return decode(self.autoencoder, latents), posterior.mean, posterior.logvar
+        draw = lambda *shape: torch.randn(shape, generator=generator).to(latents)  # noqa: E731
+        spread = latents.detach().std((0, 2, 3, 4), keepdim=True)
+        rough = latent_noise * torch.rand((len(latents), 1, 1, 1, 1), generator=generator).to(latents) * spread
+        latents = latents + posterior.std * draw(*latents.shape) + rough * draw(*latents.shape)
+        return _decode_pictures(self.autoencoder, latents, False), posterior.mean, posterior.logvar
 
 
-def reconstruction_loss(model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Weighted L1 + L2 of the pixels and a small KL term.
+def reconstruction_loss(
+    model: nn.Module, batch: dict, generator: torch.Generator, square: float = 2.0, latent_noise: float = 0.0
+) -> dict[str, torch.Tensor]:
+    """Weighted absolute and squared error of the pixels, and a small KL term.
 
     Args:
         model: a `Reconstruction`.
-        batch: "video" (B, 3, T, H, W) in [-1, 1], "weight" (B, 1, T, H, W).
+        batch: "video" (B, 3, 1, H, W) in [-1, 1], "weight" (B, 1, 1, H, W).
+        square: weight of the squared error.
+        latent_noise: largest noise on the latents, in their standard deviations.
     """
     video, weight = batch["video"], batch["weight"]
-    decoded, mean, log_variance = model(video, generator)
+    decoded, mean, log_variance = model(video, generator, latent_noise)
     error = decoded.float() - video
-    pixels = (weight * (error.abs() + 2 * error.square())).sum() / weight.expand_as(error).sum()
+    pixels = (weight * (error.abs() + square * error.square())).sum() / weight.expand_as(error).sum()
     kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
     with torch.no_grad():
         frame = psnr(error.clamp(-2, 2).square().mean())
-        inside = weight.expand_as(error) > 1
-        moving = psnr(error[inside].square().mean())
+        moving = psnr(error[weight.expand_as(error) > 1].square().mean())
     return {"loss": pixels + KL_WEIGHT * kl, "kl": kl.detach(), "psnr": frame, "psnr_object": moving}
 
 
@@ -173,11 +204,19 @@ def psnr(squared_error: torch.Tensor) -> torch.Tensor:
 
 
 def object_weight(masks: torch.Tensor, weight: float) -> torch.Tensor:
-    """Weights (B, 1, T, H, W) of pixels: `weight` on the object and its neighbours, also of one frame before, else 1.
+    """Weights (B, 1, T, H, W) of pixels: `weight` on the object and its neighbours, else 1.
 
     Args:
-        masks: (B, T, H, W) bool, the moving object.
+        masks: (B, T, H, W) bool.
     """
-    grown = F.max_pool2d(masks.float(), 3, stride=1, padding=1)
-    left = torch.cat([grown[:, :1], grown[:, :-1]], 1)
-    return (1 + (weight - 1) * torch.maximum(grown, left))[:, None]
+    return (1 + (weight - 1) * F.max_pool2d(masks.float(), 3, stride=1, padding=1))[:, None]
+
+
+CLIPS_AT_ONCE = 4  # more need more memory and are not faster
+
+
+@torch.no_grad()
+def reconstruct(autoencoder: nn.Module, frames: np.ndarray) -> np.ndarray:
+    """Clips (N, T, H, W, 3) uint8 as the autoencoder returns them: as sharp as its model's videos can be."""
+    groups = [frames[start : start + CLIPS_AT_ONCE] for start in range(0, len(frames), CLIPS_AT_ONCE)]
+    return np.concatenate([to_frames(decode(autoencoder, encode(autoencoder, to_video(group)))) for group in groups])

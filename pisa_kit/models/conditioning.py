@@ -52,23 +52,20 @@ def encode(autoencoder: nn.Module, video: torch.Tensor) -> torch.Tensor:
     """Video (B, 3, T, H, W) in [-1, 1] to normalised latents (B, C, t, h, w): the posterior's mean."""
     mean, std = _statistics(autoencoder, video)
     with placed(autoencoder, video):
-        return (autoencoder.encode(video.to(autoencoder.dtype)).latent_dist.mean.to(video) - mean) / std
+        return (family_of(autoencoder).encode(autoencoder, video.to(autoencoder.dtype)).to(video) - mean) / std
 
 
-def decode(
-    autoencoder: nn.Module, latents: torch.Tensor, gradient_checkpointing: bool = False, **options
-) -> torch.Tensor:
+def decode(autoencoder: nn.Module, latents: torch.Tensor, gradient_checkpointing: bool = False) -> torch.Tensor:
     """Normalised latents (B, C, t, h, w) to pixels (B, 3, T, H, W), about [-1, 1], not clamped.
 
     Args:
         autoencoder: where the latents are, if a gradient is wanted.
         gradient_checkpointing: compute activations again in the backward pass.
-        options: of the family's own decoder, e.g. `autoencoder.decode`'s `gradient_frames`.
     """
     mean, std = _statistics(autoencoder, latents)
     raw = (latents * std + mean).to(autoencoder.dtype)
     with placed(autoencoder, latents):
-        return family_of(autoencoder).decode(autoencoder, raw, gradient_checkpointing, **options).to(latents)
+        return family_of(autoencoder).decode(autoencoder, raw, gradient_checkpointing).to(latents)
 
 
 def _statistics(autoencoder: nn.Module, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,13 +110,13 @@ def token_timesteps(transformer: nn.Module, latents: torch.Tensor, sigma: torch.
 
     Args:
         latents: (B, C, t, h, w).
-        sigma: (B,) in [0, 1].
+        sigma: (B,), or of each latent frame (B, t), in [0, 1].
     """
     depth, height, width = family_of(transformer).patch(transformer.config)
     tokens = latents.shape[3] // height * (latents.shape[4] // width)
-    frames = torch.arange(latents.shape[2] // depth, device=latents.device)
-    noisy = (frames > 0).to(latents.dtype).repeat_interleave(tokens)
-    return sigma.to(latents)[:, None] * TRAIN_TIMESTEPS * noisy
+    noisy = (torch.arange(latents.shape[2] // depth, device=latents.device) > 0).to(latents)
+    each = sigma.to(latents) if sigma.ndim == 2 else sigma.to(latents)[:, None].expand(-1, latents.shape[2])
+    return (each[:, ::depth] * TRAIN_TIMESTEPS * noisy).repeat_interleave(tokens, 1)
 
 
 def velocity(
@@ -130,7 +127,7 @@ def velocity(
     Args:
         transformer: the model, possibly wrapped for distributed training.
         latents: (B, C, t, h, w).
-        sigma: (B,) in [0, 1].
+        sigma: (B,) or (B, t) in [0, 1].
         plain: the model without its wrapper, where that hides `config`.
 
     Returns:

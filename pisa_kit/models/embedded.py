@@ -28,12 +28,13 @@ from pisa_kit.sim import motion
 from pisa_kit.sim.scenes import COLOURS, FAMILIES, SPLITS
 
 BASE = WEIGHTS / "embedded"  # the shipped base model
-PROMPT_TOKENS = 32  # prompts are padded to this length
+PROMPT_TOKENS = 40  # prompts are padded to this length
 TEXT_WIDTH = 64
 SHIFT = 4.0  # of the noise levels towards 1: where an object goes is decided while there is still much noise
 diffusers_logging.disable_progress_bar()  # loading takes a second
 transformers_logging.disable_progress_bar()
-WORDS = ("a", "an", "the", "video", "of", "object", "dropping", "ball", ".", "-")
+WORDS = ("a", "an", "the", "video", "of", "object", "dropping", "ball", ".", "-", "camera", "pans")
+WORDS += ("left", "right", "up", "down")
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -64,7 +65,7 @@ def make_text_encoder(vocabulary: int, seed: int = 0) -> UMT5EncoderModel:
 
 
 def make_transformer(seed: int = 0) -> WanTransformer3DModel:
-    """A six-layer Wan transformer, 192 wide, 4 M parameters; 2x2 latents of one latent frame make a token."""
+    """A six-layer Wan transformer, 192 wide, 4 M parameters; 2x2 latents of one frame (16x16 pixels) make a token."""
     torch.manual_seed(seed)
     return WanTransformer3DModel(
         patch_size=(1, 2, 2),

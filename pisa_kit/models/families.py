@@ -75,6 +75,7 @@ class Wan:
         config = scheduler.config
         return float(config.get("shift") or config.get("flow_shift") or 1.0)
 
+    encode = staticmethod(codec.encode)
     decode = staticmethod(codec.decode)
 
 
@@ -127,6 +128,11 @@ class Ltx:
     @staticmethod
     def shift(scheduler: FlowMatchEulerDiscreteScheduler, latents: torch.Tensor) -> float:
         return math.exp(Ltx._mu(scheduler, latents))
+
+    @staticmethod
+    def encode(autoencoder: AutoencoderKLLTXVideo, video: torch.Tensor) -> torch.Tensor:
+        """The posterior's mean, not normalised."""
+        return autoencoder.encode(video).latent_dist.mean
 
     @staticmethod
     def decode(

@@ -53,6 +53,10 @@ class Thing:
     restitution: float = 0.3
     friction: float = 0.6
 
+    def caption(self, verb: str) -> str:
+        """What it does: a red mug falls."""
+        return f"{article(self.colour)} {self.colour} {self.shape.replace('_', '-')} {verb}."
+
     @property
     def parts(self) -> list[shapes.Part]:
         return shapes.parts(self.shape, self.size, self.proportions)
@@ -112,7 +116,7 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        return f"{article(self.dropped.colour)} {self.dropped.colour} {self.dropped.shape.replace('_', '-')} falls."
+        return self.dropped.caption("falls")
 
     def camera(self, size: int) -> Camera:
         """The pinhole camera of a size x size picture."""

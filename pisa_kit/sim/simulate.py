@@ -15,7 +15,12 @@ STANDING = 1e-3  # metres above the floor up to which an object stands there at 
 
 
 def simulate(
-    scene: Scene, size: int = 64, frames: int = 17, fps: float = 16, name: str = "", motion: Motion | None = None
+    scene: Scene,
+    size: int = 64,
+    frames: int = 17,
+    fps: float = 16,
+    name: str = "",
+    motion: Motion | dict[int, Motion] | None = None,
 ) -> Clip:
     """Drops the scene's object and films it. The same arguments give the same clip, bit for bit.
 
@@ -26,7 +31,8 @@ def simulate(
         size: side of the square picture, pixels.
         frames: number of frames.
         fps: frames per second.
-        motion: moves the object along this path instead of dropping it; nothing else moves.
+        motion: moves the object along this path instead of dropping it, or each thing named by its index along its
+            own; nothing else moves.
 
     Returns:
         A `Clip` with every ground truth filled in; object axes follow `scene.things` (dropped one last).
@@ -35,6 +41,7 @@ def simulate(
         RenderError: no off-screen renderer.
     """
     model = build(scene, size)
+    motion = {len(scene.things) - 1: motion} if isinstance(motion, Motion) else motion
     moves = run_motion(scene, motion, frames, fps) if motion else run_physics(model, scene, frames, fps)
     rgb, depth, labels = render(model, moves["poses"].reshape(frames, -1), scene, size)
     masks = labels[:, None] == np.arange(1, len(scene.things) + 1)[None, :, None, None]
@@ -49,7 +56,7 @@ def simulate(
         velocities=moves["velocities"],
         contacts=moves["contacts"],
         camera=camera,
-        caption=scene.caption.replace("falls", motion.verb) if motion else scene.caption,
+        caption=caption(scene, motion) if motion else scene.caption,
         name=name or f"scene {scene.seed}",
         info={"scene": scene.to_dict()},
     )
@@ -98,12 +105,18 @@ def run_physics(model, scene: Scene, frames: int, fps: float) -> dict[str, np.nd
     }
 
 
-def run_motion(scene: Scene, motion: Motion, frames: int, fps: float) -> dict[str, np.ndarray]:
-    """What `run_physics` returns, for a prescribed motion without contact."""
+def caption(scene: Scene, motion: dict[int, Motion]) -> str:
+    """A sentence for everything that moves."""
+    return " ".join(scene.things[index].caption(one.verb) for index, one in motion.items())
+
+
+def run_motion(scene: Scene, motion: dict[int, Motion], frames: int, fps: float) -> dict[str, np.ndarray]:
+    """What `run_physics` returns, for prescribed motions without contact."""
     times, count = np.arange(frames) / fps, len(scene.things)
     poses = np.array([[*thing.position, *thing.quaternion] for thing in scene.things])
     poses, velocities = np.tile(poses, (frames, 1, 1)), np.zeros((frames, count, 6))
-    poses[:, -1], velocities[:, -1] = motion.poses(scene, times), motion.velocities(times)
+    for index, one in motion.items():
+        poses[:, index], velocities[:, index] = one.poses(scene.things[index], times), one.velocities(times)
     return {"poses": poses, "velocities": velocities, "contacts": np.zeros(0)}
 
 

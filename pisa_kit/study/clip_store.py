@@ -16,7 +16,7 @@ from pisa_kit.core.parallel import WORKERS, results_of
 from pisa_kit.core.progress import Bar
 from pisa_kit.perception.prepare import read_prepared
 from pisa_kit.sim import motion
-from pisa_kit.sim.corpora import corpus, read_corpus
+from pisa_kit.sim.corpora import Corpus, read_corpus, write_corpus
 from pisa_kit.sim.datasets import Recipe, read_dataset, write_dataset
 from pisa_kit.sim.probes import Cell, cells, release_two, scenes_in
 from pisa_kit.sim.scenes import Scene, sample
@@ -157,10 +157,10 @@ class ClipStore:
     def _drops_folder(self, seed: int, stage: str) -> Path:
         preset, first = self.preset, TRAINING_SEEDS * seed + STAGES[stage]
         count = {"psft": preset.psft.clips, "ambiguous": preset.distribution.clips, "oro": preset.oro.clips}[stage]
-        prior = preset.distribution.prior if stage == "ambiguous" else None
-        key = artefacts.key("drops" if prior else "clips", preset.data.ranges, preset.data.video, prior)
-        folder = self.folder / "data" / f"drops_{stage}_{count}_seed{seed}_{key}"
-        return corpus(folder, count, 1.0, 0.0, first, preset.data.ranges, WORKERS, prior=prior, video=preset.data.video)
+        kind = "ambiguous" if stage == "ambiguous" else "drops"
+        recipe = Corpus(kind, count, first, preset.data.ranges, preset.data.video, preset.distribution.prior)
+        folder = self.folder / "data" / f"drops_{stage}_{count}_seed{seed}_{artefacts.key('drops', recipe)}"
+        return write_corpus(folder, recipe, WORKERS)
 
 
 def make_clips(paths: list[Path], write: Callable, jobs: list[tuple], label: str) -> list[Clip]:

@@ -29,7 +29,7 @@ from pisa_kit.perception.nets import (
     tracking_loss,
 )
 from pisa_kit.perception.tensors import to_video
-from pisa_kit.sim.corpora import _shards, corpus, read_corpus, read_truth
+from pisa_kit.sim.corpora import Corpus, read_corpus, read_truth, shard_files, write_corpus
 from pisa_kit.training.loop import seeded, train
 from pisa_kit.training.settings import Training
 
@@ -96,10 +96,10 @@ def reconstructed(folder, autoencoder_folder) -> np.ndarray:
     folder, weights = Path(folder), Path(autoencoder_folder) / "diffusion_pytorch_model.safetensors"
     autoencoder = AutoencoderKLWan.from_pretrained(autoencoder_folder)
     kept = folder.with_name(f"{folder.name}_decoded_{hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}")
-    for path in Bar(_shards(folder), desc=f"decoding {folder.name}", unit="file"):
+    for path in Bar(shard_files(folder), desc=f"decoding {folder.name}", unit="file"):
         if not (kept / path.name).exists():
             write_npz(kept / path.name, frames=reconstruct(autoencoder, read_npz(path, "frames")["frames"]))
-    return np.concatenate([read_npz(kept / path.name, "frames")["frames"] for path in _shards(folder)])
+    return np.concatenate([read_npz(kept / path.name, "frames")["frames"] for path in shard_files(folder)])
 
 
 TRACKERS = {"judge": (24, 1), "reward": (16, 2)}  # width and seed; they learn from even and from odd clips
@@ -131,7 +131,7 @@ class Pool:
 
 
 def pretrain_tracker(
-    folder, name: str, clips: int = 4000, settings: Training = TRACKER, workers: int = 2, decoded: int = 1000
+    folder, name: str, clips: int = 2000, settings: Training = TRACKER, workers: int = 2, decoded: int = 1000
 ) -> MaskTracker:
     """Trains one of the two mask trackers: the one that judges never sees a scene that the reward's sees.
 
@@ -139,8 +139,8 @@ def pretrain_tracker(
         folder: holds vae/; receives the corpora, judge_training/ (or reward_training/) with log and checkpoint, and
             judge/ in the format of `net_files`.
         name: "judge" or "reward".
-        clips: of corpus_autoencoder, whose true frames are used; the autoencoder's stages share it.
-        decoded: clips of corpus_perception, whose reconstructions are used: the same scenes, so the halves stay apart.
+        clips: of corpus_anything, whose true frames are used; the codec's stages share it.
+        decoded: clips of corpus_truth, whose reconstructions are used: the same scenes, so the halves stay apart.
 
     Raises:
         InputError: another name, or no autoencoder.
@@ -148,9 +148,7 @@ def pretrain_tracker(
     folder, (width, seed) = Path(folder), TRACKERS[check_choice(name, TRACKERS, "tracker")]
     start = list(TRACKERS).index(name)
     _, copies = _perception_pools(folder, decoded, workers)
-    frames, masks, _ = read_corpus(
-        corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5, workers=workers)
-    )
+    frames, masks, _ = read_corpus(write_corpus(folder / "corpus_anything", Corpus("anything", clips), workers))
     pools = [Pool(frames, masks, _shown(masks, start)), replace(copies, clips=_shown(copies.masks, start))]
     settings = replace(settings, seed=seed)
     batch = partial(_tracker_batch, pools, settings)
@@ -158,13 +156,13 @@ def pretrain_tracker(
 
 
 def pretrain_flow(folder, clips: int = 1000, settings: Training = FLOW, workers: int = 2) -> FlowNet:
-    """Trains the flow net on pairs of frames of corpus_perception; folder and errors as in `pretrain_tracker`."""
+    """Trains the flow net on pairs of frames of corpus_truth; folder and errors as in `pretrain_tracker`."""
     pools = _perception_pools(Path(folder), clips, workers, "flow")
     return _train(FlowNet, WIDTH, flow_loss, partial(_flow_batch, pools, settings), settings, folder, "flow", pools)
 
 
 def pretrain_depth(folder, clips: int = 1000, settings: Training = DEPTH, workers: int = 2) -> DepthNet:
-    """Trains the depth net on single frames of corpus_perception; folder and errors as in `pretrain_tracker`."""
+    """Trains the depth net on single frames of corpus_truth; folder and errors as in `pretrain_tracker`."""
     pools = _perception_pools(Path(folder), clips, workers, "depth")
     return _train(DepthNet, WIDTH, depth_loss, partial(_depth_batch, pools, settings), settings, folder, "depth", pools)
 
@@ -175,7 +173,8 @@ def pretrain_guess(folder, clips: int = 4096, settings: Training = GUESS, worker
     Args:
         folder: receives corpus_drops, guess_training/ with log and checkpoint, and guess/ in the format of `net_files`.
     """
-    frames, masks, _ = read_corpus(corpus(Path(folder) / "corpus_drops", clips, 1.0, 0.0, first=0, workers=workers))
+    path = write_corpus(Path(folder) / "corpus_drops", Corpus("drops", clips, first=0), workers)
+    frames, masks, _ = read_corpus(path)
     model = train_guess(frames, masks, Path(folder) / "guess_training", settings)
     if processes().is_main_process:
         save_net(Path(folder) / "guess", model, WIDTH, asdict(settings), clips=[len(frames)])
@@ -183,10 +182,10 @@ def pretrain_guess(folder, clips: int = 4096, settings: Training = GUESS, worker
 
 
 def _perception_pools(folder: Path, clips: int, workers: int, truth: str = "") -> list[Pool]:
-    """Two pools of the same clips of corpus_perception: true frames and reconstructed ones."""
+    """Two pools of the same clips of corpus_truth: true frames and reconstructed ones."""
     if not (folder / "vae" / "config.json").exists():
         raise InputError(folder / "vae", "autoencoder", "does not exist", "Run `pisa pretrain autoencoder` first.")
-    path = corpus(folder / "corpus_perception", clips, drops=0.5, any_colour=0.5, workers=workers, truth=True)
+    path = write_corpus(folder / "corpus_truth", Corpus("anything", clips, truth=True), workers)
     frames, masks, _ = read_corpus(path)
     targets = read_truth(path, truth) if truth else None
     decoded = reconstructed(path, folder / "vae")

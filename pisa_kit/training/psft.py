@@ -48,16 +48,27 @@ def draw_sigma(count: int, shift: float, generator: torch.Generator) -> torch.Te
 
 
 def add_noise(
-    x0: torch.Tensor, shift: float, generator: torch.Generator
+    x0: torch.Tensor, shift: float, generator: torch.Generator, mixed: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Latents (B, C, t, h, w) at noise levels of their own: (1 - sigma) x0 + sigma noise, the noise, sigma (B,)."""
+    """Latents at noise levels of their own: (1 - sigma) x0 + sigma noise, the noise, and sigma (B, t).
+
+    Args:
+        x0: (B, C, t, h, w).
+        mixed: share of clips of which each latent frame has a level of its own.
+    """
     noise = torch.randn(x0.shape, generator=generator).to(x0)
-    sigma = draw_sigma(len(x0), shift, generator).to(x0)
-    level = sigma.view(-1, 1, 1, 1, 1)
+    sigma = draw_sigma(len(x0), shift, generator)[:, None].repeat(1, x0.shape[2])
+    if mixed:
+        own = draw_sigma(sigma.numel(), shift, generator).view_as(sigma)
+        sigma = torch.where(torch.rand(len(x0), 1, generator=generator) < mixed, own, sigma)
+    sigma = sigma.to(x0)
+    level = sigma[:, None, :, None, None]
     return (1 - level) * x0 + level * noise, noise, sigma
 
 
-def velocity_loss(model: nn.Module, batch: dict, generator: torch.Generator, shift: float) -> dict[str, torch.Tensor]:
+def velocity_loss(
+    model: nn.Module, batch: dict, generator: torch.Generator, shift: float, mixed: float = 0.0
+) -> dict[str, torch.Tensor]:
     """Weighted mean squared error of the velocity `noise - x0` at `x = (1 - sigma) x0 + sigma noise`.
 
     The first latent frame is the condition: it enters clean and is left out of the loss. "error" is the plain mean.
@@ -65,10 +76,10 @@ def velocity_loss(model: nn.Module, batch: dict, generator: torch.Generator, shi
     Args:
         model: the transformer, possibly wrapped for distributed training.
         batch: "latents" (B, C, t, h, w), normalised; "text" (B, L, D); "weight" (B, 1, 1, h, w) of the places.
-        shift: of the noise levels, see `draw_sigma`.
+        shift, mixed: of the noise levels, see `add_noise`.
     """
     x0 = batch["latents"]
-    noisy, noise, sigma = add_noise(x0, shift, generator)
+    noisy, noise, sigma = add_noise(x0, shift, generator, mixed)
     cond = Condition(x0[:, :, :1], batch["text"])
     predicted = velocity(model, noisy, sigma, cond, plain=getattr(model, "module", model))
     error = (predicted.float() - (noise - x0)).square()[:, :, 1:]
@@ -114,7 +125,7 @@ def cache_latents(
         path: npz file; name it after the autoencoder and the clips, it is not checked against them.
 
     Returns:
-        "latents" (N, C, t, h, w) float32, normalised; "text" (N, L, D) float32, as long as the longest prompt; "below"
+        "latents" (N, C, t, h, w) float16, normalised; "text" (N, L, D) float32, as long as the longest prompt; "below"
         (N, h, w) bool, see `places_below`.
     """
     if Path(path).exists():
@@ -123,7 +134,7 @@ def cache_latents(
     for start in Bar(range(0, len(videos), batch), desc="encoding", unit="group"):
         frames = to_video(np.asarray(videos[start : start + batch])).to(device())
         with torch.no_grad():
-            latents.append(encode(pipeline.vae, frames).cpu().numpy())
+            latents.append(encode(pipeline.vae, frames).cpu().numpy().astype(np.float16))
             text.append(condition(pipeline, frames[:, :, 0], captions[start : start + batch]).text.cpu().numpy())
     text = np.concatenate(text)
     longest = int(text.any((0, 2)).nonzero()[0].max()) + 1  # real prompts are padded to 512 tokens
@@ -163,7 +174,8 @@ def train_transformer(
         raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
     batch = partial(make_batch, cached, pipeline, settings)
     shift = family_of(pipeline).shift(pipeline.scheduler, torch.from_numpy(cached["latents"][:1]))
-    return fit(pipeline, lambda tuned: partial(velocity_loss, shift=shift), batch, settings, folder, label, watch)
+    loss = partial(velocity_loss, shift=shift, mixed=settings.mixed_noise)
+    return fit(pipeline, lambda tuned: loss, batch, settings, folder, label, watch)
 
 
 def make_batch(
@@ -175,7 +187,7 @@ def make_batch(
         cached: from `cache_latents`.
     """
     chosen = draw(len(cached["latents"]), settings, step)[process::processes]
-    x0 = torch.from_numpy(cached["latents"][chosen])
+    x0 = torch.from_numpy(cached["latents"][chosen]).float()
     weight = place_weight(settings.place_weight, x0, torch.from_numpy(cached["below"][chosen]))
     return {"latents": x0, "text": pad_text(cached["text"][chosen], pipeline), "weight": weight}
 

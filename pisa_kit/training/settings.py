@@ -19,6 +19,7 @@ class Training:
         precision: "no" (float32) or "bf16".
         optimizer: "adamw", or "muon" for the weight matrices and AdamW for the rest.
         place_weight: what a place of the picture counts in the velocity loss, see `psft.PLACE_WEIGHTS`.
+        mixed_noise: share of clips whose latent frames have noise levels of their own in the velocity loss.
         lora_rank: train low-rank additions to the attention weights of a transformer instead of all weights; 0: all.
     """
 
@@ -35,6 +36,7 @@ class Training:
     precision: str = "no"
     optimizer: str = "adamw"
     place_weight: str = "even"
+    mixed_noise: float = 0.0
     lora_rank: int = 0
     log_every: int = 10
     checkpoint_every: int = 100
