@@ -5,7 +5,7 @@ import pytest
 
 from pisa_kit.metrics.fall_time import track
 from pisa_kit.metrics.gravity import g_eff
-from pisa_kit.sim.motion import KINDS, SLOW_FALL, Motion, sample_motion
+from pisa_kit.sim.motion import DOWN, KINDS, SLOW_FALL, Motion, sample_motion
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.settings import GRAVITY
 from pisa_kit.sim.simulate import simulate
@@ -20,9 +20,14 @@ def test_every_kind_occurs_and_the_same_seed_gives_the_same_motion():
 
 def test_the_object_stays_in_view_and_falls_too_slowly():
     for scene, motion in DRAWN:
-        assert motion.stays_in_view(scene, 1.0)
-        assert motion.acceleration[2] >= -SLOW_FALL[1] * GRAVITY - 1e-9
-    assert not Motion("rises", (0.0, 0.0, 9.0), (0.0,) * 3, (0.0,) * 3).stays_in_view(sample(0), 1.0)
+        assert motion.stays_in_view(scene, scene.dropped, 1.0)
+        down = -motion.acceleration[2] if motion.verb == "falls" else 0
+        assert down <= SLOW_FALL[1] * GRAVITY + 1e-9
+        if motion.verb == "speeds":
+            angle = np.degrees(np.arctan2(abs(motion.acceleration[0]), -motion.acceleration[2]))
+            assert angle >= DOWN - 1e-9, "nothing speeds up downwards"
+    scene = sample(0)
+    assert not Motion("rises", (0.0, 0.0, 9.0), (0.0,) * 3, (0.0,) * 3).stays_in_view(scene, scene.dropped, 1.0)
 
 
 def test_films_follow_the_formula():
@@ -40,3 +45,19 @@ def test_the_caption_says_what_happens():
     scene = sample(2)
     clip = simulate(scene, 32, 3, 16, motion=Motion("rises", (0.0, 0.0, 0.2), (0.0,) * 3, (0.0,) * 3))
     assert clip.caption == scene.caption.replace("falls", "rises") and "rises" in clip.caption
+
+
+def test_several_things_move_each_in_its_own_way_and_stop():
+    scene = sample(3)
+    assert len(scene.things) > 1
+    still = (0.0, 0.0, 0.0)
+    motions = {
+        0: Motion("drifts", (0.1, 0.0, 0.0), still, still),
+        len(scene.things) - 1: Motion("speeds", still, (1.0, 0.0, 0.0), still, until=0.25),
+    }
+    clip = simulate(scene, 64, 9, 16, motion=motions)
+    moved = clip.poses[:, :, 0] - clip.poses[0, :, 0]
+    np.testing.assert_allclose(moved[:, 0], 0.1 * clip.times, atol=1e-12)
+    np.testing.assert_allclose(moved[:, -1], np.minimum(clip.times, 0.25) ** 2 / 2, atol=1e-12)
+    assert clip.velocities[-1, -1, 0] == 0 and (moved[:, 1:-1] == 0).all()
+    assert clip.caption == f"{scene.things[0].caption('drifts')} {scene.dropped.caption('speeds')}"

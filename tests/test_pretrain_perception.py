@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
     original, corpora.SHARD = corpora.SHARD, 3
     folder = tmp_path_factory.mktemp("perception")
     make_autoencoder().save_pretrained(folder / "vae")
-    corpora.corpus(folder / "corpus_perception", CLIPS, drops=0.5, any_colour=0.5, workers=1, truth=True)
+    corpora.write_corpus(folder / "corpus_truth", corpora.Corpus("anything", CLIPS, truth=True), workers=1)
     yield folder
     corpora.SHARD = original
 
@@ -35,24 +35,12 @@ def pools(folder):
     return {name: pretrain_perception._perception_pools(folder, CLIPS, 1, name) for name in corpora.TRUTH}
 
 
-def test_corpus_stores_the_simulators_depth_and_flow(folder):
-    path = folder / "corpus_perception"
-    depth, flow = (corpora.read_truth(path, name) for name in corpora.TRUTH)
-    clip = corpora._clip(corpora.CORPUS_SEED + 4, 0.5, 0.5, corpora.RANGES, None, corpora.VIDEO)
-    assert depth.dtype == flow.dtype == np.float16
-    assert np.abs(depth[4] / clip.depth - 1).max() < 1e-3 and np.abs(flow[4] - clip.flow).max() < 0.005
-    assert np.array_equal(corpora.read_corpus(path)[0][4], clip.frames), "clip i has seed CORPUS_SEED + i"
-    corpora.corpus(folder / "without", 3, drops=0.5, any_colour=0.5, workers=1)
-    with pytest.raises(InputError, match="flow: is not in the file"):
-        corpora.read_truth(folder / "without", "flow")
-
-
 def test_reconstructions_are_kept_and_tied_to_the_weights(folder):
-    path = folder / "corpus_perception"
+    path = folder / "corpus_truth"
     frames, decoded = corpora.read_corpus(path)[0], pretrain_perception.reconstructed(path, folder / "vae")
     assert decoded.shape == frames.shape and decoded.dtype == np.uint8
     assert np.array_equal(decoded[4:], codec.reconstruct(make_autoencoder(), frames[4:]))
-    kept = sorted(folder.glob("corpus_perception_decoded_*/*.npz"))
+    kept = sorted(folder.glob("corpus_truth_decoded_*/*.npz"))
     before = [file.stat().st_mtime_ns for file in kept]
     assert len(kept) == 2 and np.array_equal(pretrain_perception.reconstructed(path, folder / "vae"), decoded)
     assert [file.stat().st_mtime_ns for file in kept] == before

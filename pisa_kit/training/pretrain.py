@@ -1,6 +1,5 @@
-"""Builds the embedded model from nothing: one training stage after the other."""
+"""Builds the embedded model from nothing: the codec on single pictures, then the transformer on generic motion."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,149 +10,158 @@ from diffusers import AutoencoderKLWan
 
 from pisa_kit.core.devices import processes
 from pisa_kit.core.storage import read_json, write_json
-from pisa_kit.models.codec import Reconstruction, frame_by_frame, make_autoencoder, object_weight, reconstruction_loss
+from pisa_kit.models.codec import (
+    Reconstruction,
+    encode,
+    make_autoencoder,
+    object_weight,
+    only_space,
+    reconstruction_loss,
+)
 from pisa_kit.models.embedded import assemble
 from pisa_kit.perception.tensors import to_video
-from pisa_kit.sim.corpora import CORPUS_SEED, corpus, read_corpus, vary_captions
+from pisa_kit.sim.corpora import CORPUS_SEED, Corpus, read_corpus, vary_captions, write_corpus
 from pisa_kit.training.loop import train
 from pisa_kit.training.psft import cache_latents, train_transformer
 from pisa_kit.training.settings import Training
 
-MUON = {"learning_rate": 2e-3, "optimizer": "muon", "ema": 0.99, "log_every": 20}
+MUON = {"optimizer": "muon", "ema": 0.995, "warmup": 50, "log_every": 20}
+SIDE = 32  # pixels of a crop
+CROPS = 3  # crops in place of a picture
+JITTER = 12  # pixels, largest distance of a crop's centre from the object's
 
 
 @dataclass(frozen=True)
-class Stage:
+class CodecStage:
     """One stage of the autoencoder's training.
 
     Args:
-        frames: per training clip.
         training: its settings.
-        object_weight: of a pixel on the moving object in the loss, see `autoencoder.object_weight`.
-        decoder_only: leave the encoder, and so the latents, as they are.
+        crops: first share of the steps that see crops around objects instead of whole pictures; the object is small.
+        object_weight: of a pixel on the object in the loss, see `codec.object_weight`.
+        latent_noise, square: see `codec.reconstruction_loss`.
     """
 
-    frames: int
     training: Training
-    object_weight: float = 6.0
-    decoder_only: bool = False
+    crops: float
+    object_weight: float
+    latent_noise: float
+    square: float
 
 
-AUTOENCODER = (  # single frames teach space, short clips time, whole clips what lies far apart; then the object counts
-    Stage(1, Training(steps=2000, batch=32, warmup=50, decay=0.2, **MUON)),
-    Stage(5, Training(steps=600, batch=8, warmup=50, decay=0.2, **MUON)),
-    Stage(17, Training(steps=500, batch=8, warmup=50, decay=0.6, **MUON)),
-    Stage(17, Training(steps=360, batch=8, warmup=20, decay=1.0, seed=1, **MUON), object_weight=24.0),
-    Stage(
-        17, Training(steps=300, batch=8, warmup=20, decay=1.0, seed=2, **MUON), object_weight=60.0, decoder_only=True
-    ),
+CODEC = (  # the whole picture first, then the object above all
+    CodecStage(Training(5000, 32, 2e-3, decay=0.3, **MUON), 0.7, object_weight=12, latent_noise=0.15, square=2),
+    CodecStage(Training(1500, 32, 1e-3, decay=0.9, seed=1, **MUON), 0.5, object_weight=40, latent_noise=0.05, square=6),
 )
 MEASURED = 200  # clips behind the latents' mean and standard deviation
-BOLD = MUON | {"learning_rate": 6e-3}
+TRANSFORMER = Training(20_000, 16, 6e-3, decay=0.3, mixed_noise=0.5, checkpoint_every=200, **MUON)
+DIET_SEED = CORPUS_SEED + 500_000
+VARIED = 0.6  # share of captions with other words, see `corpora.vary_captions`
 
 
-@dataclass(frozen=True)
-class Diet:
-    """One stage of the transformer's training on generic motion.
-
-    Args:
-        training: its settings.
-        first: scene seed of its first clip; stages with the same one share their clips.
-        any_colour: share of scenes with colours from the whole range, see `corpora.recolour`.
-        varied: share of captions with other words, see `corpora.vary_captions`.
-    """
-
-    training: Training
-    first: int
-    any_colour: float
-    varied: float = 0.0
-
-
-SECOND = CORPUS_SEED + 500_000
-TRANSFORMER = (  # what made the weights that ship; a new build would start with all colours and varied captions
-    Diet(Training(steps=3000, batch=16, warmup=50, decay=0.43, **BOLD), CORPUS_SEED, any_colour=0.5),
-    Diet(Training(steps=2200, batch=16, warmup=50, decay=0.6, seed=1, **BOLD), SECOND, any_colour=1.0),
-    Diet(Training(steps=1000, batch=16, warmup=30, decay=0.7, seed=2, **BOLD), SECOND, any_colour=1.0, varied=0.7),
-)
-
-
-def pretrain_autoencoder(folder, clips: int = 4000, stages: tuple[Stage, ...] = AUTOENCODER, workers: int = 2):
-    """Trains the autoencoder on drops and generic motion in all colours; continues after an interruption.
+def pretrain_autoencoder(folder, clips: int = 2000, stages: tuple[CodecStage, ...] = CODEC, workers: int = 2):
+    """Trains the autoencoder on pictures of drops and of generic motion; continues after an interruption.
 
     Args:
-        folder: receives corpus_autoencoder/, a folder of log and checkpoint per stage, and vae/ in diffusers' format.
+        folder: receives corpus_anything/, a folder of log and checkpoint per stage, and vae/ in diffusers' format.
         clips: size of the corpus.
         stages: in order.
     """
     folder = Path(folder)
-    frames, masks, _ = read_corpus(
-        corpus(folder / "corpus_autoencoder", clips, drops=0.5, any_colour=0.5, workers=workers)
-    )
+    frames, masks, _ = read_corpus(write_corpus(folder / "corpus_anything", Corpus("anything", clips), workers))
+    pictures = Pictures(frames.reshape(-1, *frames.shape[2:]), masks.reshape(-1, *masks.shape[2:]))
     model = Reconstruction(make_autoencoder())
     for number, stage in enumerate(stages, start=1):
-        for name, parameter in model.named_parameters():
-            reached = stage.frames > 1 or "time_conv" not in name  # single frames do not pass the latter
-            parameter.requires_grad_(reached and (".decoder." in name or not stage.decoder_only))
-        batch, label = partial(_autoencoder_batch, frames, masks, stage), f"autoencoder_{number}"
-        with frame_by_frame() if stage.frames == 1 else nullcontext():
-            train(model, reconstruction_loss, batch, stage.training, folder / label, label)
+        label = f"autoencoder_{number}"
+        loss = partial(reconstruction_loss, square=stage.square, latent_noise=stage.latent_noise)
+        with only_space(model.autoencoder):
+            train(model, loss, partial(pictures.batch, stage), stage.training, folder / label, label)
+    model.autoencoder.cpu()
     measure_latents(model.autoencoder, frames[:MEASURED])
     if processes().is_main_process:
         model.autoencoder.save_pretrained(folder / "vae")
     return model.autoencoder
 
 
+class Pictures:
+    """Training pictures with an object in each.
+
+    Args:
+        frames: (N, H, W, 3) uint8.
+        masks: (N, H, W) bool, the object.
+    """
+
+    def __init__(self, frames: np.ndarray, masks: np.ndarray):
+        self.frames, self.masks = frames, masks
+        area = np.maximum(masks.sum((1, 2)), 1)
+        rows, columns = (np.arange(size) for size in masks.shape[1:])
+        self.centres = np.stack([masks.sum(2) @ rows / area, masks.sum(1) @ columns / area], 1)
+        self.empty = ~masks.any((1, 2))
+
+    def batch(self, stage: CodecStage, step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
+        """This process's share of a step for `reconstruction_loss`, half of it mirrored."""
+        settings, (height, width) = stage.training, self.masks.shape[1:]
+        rng = np.random.default_rng([settings.seed, step])
+        small = step < stage.crops * settings.steps
+        count = CROPS * settings.batch if small else settings.batch
+        chosen, mirrored = rng.integers(len(self.frames), size=count), rng.random(count) < 0.5
+        corners, shown = np.zeros((count, 2), int), (height, width)
+        if small:
+            anywhere = rng.random((count, 2)) * (height, width)
+            centres = np.where(self.empty[chosen, None], anywhere, self.centres[chosen])
+            corners = centres + rng.integers(-JITTER, JITTER + 1, (count, 2)) - SIDE // 2
+            corners, shown = np.clip(corners, 0, (height - SIDE, width - SIDE)).astype(int), (SIDE, SIDE)
+        share = range(process, count, processes)
+        views = [
+            (chosen[i], *(slice(at, at + size) for at, size in zip(corners[i], shown, strict=True))) for i in share
+        ]
+        video = to_video(np.stack([self.frames[view] for view in views])[:, None])
+        weight = object_weight(
+            torch.from_numpy(np.stack([self.masks[view] for view in views]))[:, None], stage.object_weight
+        )
+        turned = torch.from_numpy(mirrored[process::processes])
+        for array in (video, weight):
+            array[turned] = array[turned].flip(-1)
+        return {"video": video, "weight": weight}
+
+
 @torch.no_grad()
 def measure_latents(autoencoder: AutoencoderKLWan, frames: np.ndarray):
     """Sets the autoencoder's `latents_mean` and `latents_std` (per channel) from clips (N, T, H, W, 3) uint8."""
-    batches = [autoencoder.encode(to_video(frames[i : i + 8])).latent_dist.mean for i in range(0, len(frames), 8)]
+    batches = [encode(autoencoder, to_video(frames[i : i + 8])) for i in range(0, len(frames), 8)]
     channels = torch.cat(batches).transpose(0, 1).flatten(1)
     mean, std = ([round(float(value), 5) for value in values] for values in (channels.mean(1), channels.std(1)))
     autoencoder.register_to_config(latents_mean=mean, latents_std=std)
 
 
-def pretrain_transformer(folder, clips: int = 4000, diets: tuple[Diet, ...] = TRANSFORMER, workers: int = 2):
+def pretrain_transformer(folder, clips: int = 16_000, settings: Training = TRANSFORMER, workers: int = 2):
     """Trains the transformer on generic motion alone, with the autoencoder in folder/vae; continues if interrupted.
 
     Args:
-        folder: receives corpus_generic_<first>/, transformer_<n>/ (log and checkpoint) per diet, and embedded/.
-        clips: of each diet.
-        diets: in order.
+        folder: receives corpus_diet/, transformer/ (log and checkpoint) and embedded/.
+        clips: of the diet.
 
     Returns:
         The whole pipeline, also saved in folder/embedded together with the settings of its training.
     """
     folder = Path(folder)
     pipeline = assemble(AutoencoderKLWan.from_pretrained(folder / "vae"))
-    for number, diet in enumerate(diets, start=1):
-        path = folder / f"corpus_generic_{diet.first}"
-        frames, _, captions = read_corpus(corpus(path, clips, 0.0, diet.any_colour, diet.first, workers=workers))
-        captions = vary_captions(captions, diet.first, diet.varied)
-        cached = cache_latents(pipeline, frames, captions, folder / f"latents_generic_{number}.npz")
-        label = f"transformer_{number}"
-        pipeline = train_transformer(pipeline, cached, diet.training, folder / label, label)
+    frames, masks, captions = read_corpus(
+        write_corpus(folder / "corpus_diet", Corpus("diet", clips, DIET_SEED), workers)
+    )
+    captions = vary_captions(captions, DIET_SEED, VARIED)
+    cached = cache_latents(pipeline, frames, masks, captions, folder / "latents_diet.npz")
+    del frames, masks
+    pipeline = train_transformer(pipeline, cached, settings, folder / "transformer", "transformer")
     if processes().is_main_process:
-        pipeline.save_pretrained(folder / "embedded")
-        for path in (folder / "embedded").rglob("*.json"):  # without the folders of the machine that made it
-            write_json(path, {key: value for key, value in read_json(path).items() if key != "_name_or_path"})
-        made = {path.parent.name: read_json(path) for path in sorted(folder.glob("*_[0-9]/settings.json"))}
-        write_json(folder / "embedded" / "training.json", made)
+        save_embedded(pipeline, folder)
     return pipeline
 
 
-def _autoencoder_batch(frames, masks, stage: Stage, step: int, process: int, processes: int) -> dict:
-    """This process's share of a step: windows of `stage.frames` from random clips and times, half of them mirrored."""
-    length, settings = stage.frames, stage.training
-    rng = np.random.default_rng([settings.seed, length, step])
-    chosen = rng.choice(len(frames), settings.batch, replace=False)
-    start = rng.integers(frames.shape[1] - length + 1, size=settings.batch)
-    flipped = rng.random(settings.batch) < 0.5
-    windows = [(clip, slice(first, first + length)) for clip, first in zip(chosen, start, strict=True)]
-    share = range(process, settings.batch, processes)
-    video = to_video(np.stack([frames[windows[i]] for i in share]))
-    shown = torch.from_numpy(np.stack([masks[windows[i]] for i in share]))
-    weight = object_weight(shown, stage.object_weight)
-    mirrored = torch.from_numpy(flipped[process::processes])
-    for array in (video, weight):
-        array[mirrored] = array[mirrored].flip(-1)
-    return {"video": video, "weight": weight}
+def save_embedded(pipeline, folder: Path):
+    """Writes folder/embedded: the pipeline, and the settings of all stages in `folder` as training.json."""
+    pipeline.save_pretrained(folder / "embedded")
+    for path in (folder / "embedded").rglob("*.json"):  # without the folders of the machine that made it
+        write_json(path, {key: value for key, value in read_json(path).items() if key != "_name_or_path"})
+    made = {path.parent.name: read_json(path) for path in sorted(folder.glob("*/settings.json"))}
+    write_json(folder / "embedded" / "training.json", made)
