@@ -28,8 +28,10 @@ def test_any_other_change_changes_the_name():
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A copy of the package's modules to change."""
-    for path in artefacts.PACKAGE.glob("*.py"):
-        (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    for path in artefacts.PACKAGE.rglob("*.py"):
+        copy = tmp_path / path.relative_to(artefacts.PACKAGE)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(artefacts, "PACKAGE", tmp_path)
     artefacts.code.cache_clear()
     yield tmp_path
@@ -53,15 +55,15 @@ def test_a_comment_never_makes_anything_anew(package):
 @pytest.mark.parametrize(
     ("module", "kinds"),
     [
-        ("psft", {"psft", "oro", "latents"}),
-        ("training", {"psft", "oro", "guess"}),
-        ("optimizers", {"psft", "oro", "guess"}),
-        ("sampling", {"videos", "oro"}),
-        ("conditioning", {"videos", "oro", "psft", "latents"}),
-        ("rewards", {"oro"}),
-        ("masks", {"oro"}),
-        ("corpora", {"drops", "latents", "references"}),
-        ("simulate", {"clips", "drops", "pairs", "references"}),
+        ("training/psft", {"psft", "oro", "latents"}),
+        ("training/loop", {"psft", "oro", "guess"}),
+        ("training/optimizers", {"psft", "oro", "guess"}),
+        ("models/sampling", {"videos", "oro"}),
+        ("models/conditioning", {"videos", "oro", "psft", "latents"}),
+        ("training/rewards", {"oro"}),
+        ("perception/trackers", {"oro"}),
+        ("sim/corpora", {"drops", "latents"}),
+        ("sim/simulate", {"clips", "drops", "pairs", "references"}),
     ],
 )
 def test_changed_code_makes_anew_what_it_shapes_and_nothing_else(package, module, kinds):

@@ -8,7 +8,7 @@ from tiny_pipelines import make
 
 from pisa_kit.core.errors import InputError
 from pisa_kit.models.conditioning import Condition, condition, decode, encode
-from pisa_kit.models.embedded import load
+from pisa_kit.models.embedded import PROMPT_TOKENS, load
 from pisa_kit.models.families import Ltx, family_of
 from pisa_kit.models.generation import Protocol, generate
 from pisa_kit.models.sampling import noise_like, sample
@@ -61,7 +61,7 @@ def test_the_sampler_is_the_stock_pipelines(pipeline):
         latents=Ltx.pipeline._pack_latents(noise),
         num_inference_steps=4,
         guidance_scale=1.0,
-        max_sequence_length=32,
+        max_sequence_length=PROMPT_TOKENS,
         output_type="pt",
         **size,
     ).frames
@@ -76,7 +76,8 @@ def test_wan_with_another_scheduler_is_the_stock_pipelines_too(tmp_path):
     given = condition(wan, frame, [CAPTION])
     noise = noise_like(given, 5, [3])
     ours = sample(wan, given, noise, steps=4)
-    options = {"height": 64, "width": 64, "num_frames": 17, "guidance_scale": 1.0, "max_sequence_length": 32}
+    options = {"height": 64, "width": 64, "num_frames": 17, "guidance_scale": 1.0}
+    options["max_sequence_length"] = PROMPT_TOKENS
     picture = (frame + 1) / 2
     stock = wan(picture, CAPTION, latents=noise, num_inference_steps=4, output_type="pt", **options).frames
     assert torch.abs((ours + 1) / 2 - stock.movedim(1, 2)).max() <= 5e-5
@@ -95,7 +96,7 @@ def test_latents_are_normalised_as_the_pipeline_does(pipeline, clips):
 @pytest.mark.parametrize("rank", [0, 2])
 def test_psft_in_the_same_loop_is_saved_in_the_same_format(pipeline, clips, rank, tmp_path):
     settings = Training(steps=3, batch=2, learning_rate=1e-3, warmup=1, ema=0.5, lora_rank=rank, log_every=1)
-    cached = {name: clips[1][name] for name in ("latents", "text")}
+    cached = {name: clips[1][name] for name in ("latents", "text", "below")}
     tuned = psft.train_transformer(pipeline, cached, settings, tmp_path / "run")
     assert isinstance(tuned, Ltx.pipeline) and (tmp_path / "run" / "pipeline_3" / "text_encoder").is_dir()
     before, after = (dict(each.transformer.named_parameters()) for each in (pipeline, tuned))

@@ -39,7 +39,7 @@ def clips(base, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def given(base, clips) -> Condition:
-    return Condition(torch.from_numpy(clips["latents"][:1, :, :1]), pad_text(clips["text"][:1], base))
+    return Condition(torch.from_numpy(clips["latents"][:1, :, :1]).float(), pad_text(clips["text"][:1], base))
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,13 @@ def rewards():
     return load_rewards(["seg", "flow"])
 
 
+def latent_frames(base) -> int:
+    return 16 // base.vae.config.scale_factor_temporal + 1
+
+
 def gradient_of(base, given, truth, rewards, through: int, checkpoint: bool) -> torch.Tensor:
     base.transformer.zero_grad()
-    latents = sample_latents(base, given, noise_like(given, 9, [0]), 3, through, checkpoint)
+    latents = sample_latents(base, given, noise_like(given, latent_frames(base), [0]), 3, through, checkpoint)
     video = decode(base.vae, latents, checkpoint)
     rewards["seg"](video, truth).loss.sum().backward()
     return torch.cat([p.grad.flatten() for p in base.transformer.parameters() if p.grad is not None])
@@ -68,7 +72,7 @@ def test_checkpointing_changes_no_gradient(base, given, truth, rewards):
 
 
 def test_what_is_computed_again_changes_no_loss_and_no_gradient(base, clips, rewards):
-    batch = {"first": torch.from_numpy(clips["latents"][:2, :, :1]), "latent_frames": 9}
+    batch = {"first": torch.from_numpy(clips["latents"][:2, :, :1]).float(), "latent_frames": latent_frames(base)}
     batch |= {"text": pad_text(clips["text"][:2], base), "video": to_video(clips["frames"][:2])}
     batch["masks"] = torch.from_numpy(clips["masks"][:2])
     found = {}
@@ -87,7 +91,7 @@ def test_what_is_computed_again_changes_no_loss_and_no_gradient(base, clips, rew
 def test_more_steps_more_gradient_and_the_same_video(base, given, truth, rewards):
     one, all_three = (gradient_of(base, given, truth, rewards, through, False) for through in (1, 3))
     assert not torch.allclose(one, all_three)
-    noise = noise_like(given, 9, [0])
+    noise = noise_like(given, latent_frames(base), [0])
     with torch.no_grad():
         silent = sample_latents(base, given, noise, 3)
     torch.testing.assert_close(sample_latents(base, given, noise, 3, 3).detach(), silent, atol=1e-5, rtol=0)
@@ -122,8 +126,8 @@ def test_killed_tuning_continues_to_the_same_weights(base, clips, rewards, tmp_p
 def test_the_anchor_is_zero_where_it_starts_and_everything_is_logged(base, clips, rewards):
     settings = replace(SETTINGS, weights={"seg": 1.0, "flow": 0.5}, gradient_steps=0)
     batch = {
-        "first": torch.from_numpy(clips["latents"][:2, :, :1]),
-        "latent_frames": 9,
+        "first": torch.from_numpy(clips["latents"][:2, :, :1]).float(),
+        "latent_frames": latent_frames(base),
         "text": pad_text(clips["text"][:2], base),
         "video": torch.zeros(2, 3, 17, 64, 64),
         "masks": torch.from_numpy(clips["masks"][:2] & np.array([True, False])[:, None, None, None]),

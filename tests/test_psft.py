@@ -36,10 +36,10 @@ def cached(clips, tmp_path_factory):
 
 def test_latents_are_those_of_the_autoencoder_and_are_used_again(clips, cached):
     latents, path = cached
-    assert latents["latents"].shape == (4, CHANNELS, 3, 8, 8) and latents["text"].shape == (4, 6, 64)
+    assert latents["latents"].shape == (4, CHANNELS, 5, 8, 8) and latents["text"].shape == (4, 6, 64)
     with torch.no_grad():
         direct = encode(assemble().vae, to_video(np.stack([clip.frames for clip in clips])))
-    np.testing.assert_allclose(latents["latents"], direct, atol=1e-5)
+    np.testing.assert_allclose(latents["latents"], direct, rtol=1e-3, atol=1e-3)  # float16
     again = psft.cache_latents(None, None, None, None, path)
     np.testing.assert_array_equal(again["latents"], latents["latents"])
 
@@ -48,11 +48,11 @@ def test_killed_training_continues_to_the_same_weights_in_stock_format(cached, t
     whole = psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "whole")
     psft_loss, calls = psft.velocity_loss, []
 
-    def dying(model, batch, generator, shift):
+    def dying(model, batch, *given, **options):
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return psft_loss(model, batch, generator, shift)
+        return psft_loss(model, batch, *given, **options)
 
     monkeypatch.setattr(psft, "velocity_loss", dying)
     with pytest.raises(KeyboardInterrupt):
@@ -68,7 +68,7 @@ def test_killed_training_continues_to_the_same_weights_in_stock_format(cached, t
 
 @torch.no_grad()
 def mean_loss(pipeline, cached: dict) -> float:
-    batch = {name: torch.from_numpy(cached[name]) for name in ("latents", "text")}
+    batch = {name: torch.from_numpy(cached[name]).float() for name in ("latents", "text")}
     batch["weight"] = torch.ones(len(batch["latents"]), 1, 1, 8, 8)
     draws = [torch.Generator().manual_seed(seed) for seed in range(4)]
     return float(np.mean([psft.velocity_loss(pipeline.transformer, batch, draw, SHIFT)["loss"] for draw in draws]))

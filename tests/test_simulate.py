@@ -97,7 +97,7 @@ def test_same_seed_same_clip_bit_for_bit():
 
 def test_clip_is_the_same_in_another_process():
     code = (
-        "from pisa_kit.simulate import simulate; from pisa_kit.scenes import sample;"
+        "from pisa_kit.sim.simulate import simulate; from pisa_kit.sim.scenes import sample;"
         "import hashlib; print(hashlib.sha256(simulate(sample(5)).frames.tobytes()).hexdigest())"
     )
     digests = {subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(2)}

@@ -43,7 +43,7 @@ def test_all_weights_together_are_small_and_safe():
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".md"}
     assert not [path for path in files if path.suffix == ".json" and "_name_or_path" in path.read_text()]
     nets = {path.parent.name: path.stat().st_size for path in WEIGHTS.glob("*/model.safetensors")}
-    assert set(nets) == {"judge", "reward", "flow", "depth"} and max(nets.values()) <= 3e6
+    assert set(nets) == {"judge", "reward", "flow", "depth", "guess"} and max(nets.values()) <= 3e6
 
 
 def test_the_stock_pipeline_loads_and_generates_without_our_code(drops):

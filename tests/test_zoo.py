@@ -1,4 +1,4 @@
-"""Every entry of the zoo films with its real pipeline class, small and random, through the code that loads weights."""
+"""Every entry of the zoo videos with its real pipeline class, small and random, through the code that loads weights."""
 
 import importlib.util
 import json
@@ -27,9 +27,9 @@ def truths():
 
 def small(name: str) -> dict:
     """A size and a length that suit the entry and take a second."""
-    wants = ZOO[name]
-    height, width = (32, 48) if wants.multiple <= 16 else (wants.multiple, 2 * wants.multiple)
-    return {"height": height, "width": width, "frames": 2 * wants.stride + 1 if wants.stride > 1 else 5, "fps": 8}
+    spec = ZOO[name]
+    height, width = (32, 48) if spec.multiple <= 16 else (spec.multiple, 2 * spec.multiple)
+    return {"height": height, "width": width, "frames": 2 * spec.stride + 1 if spec.stride > 1 else 5, "fps": 8}
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")
@@ -40,22 +40,22 @@ def test_every_entry_films_with_its_real_class(name, truths, tmp_path):
     tiny_pipelines.make(name).save_pretrained(tmp_path / "weights")
     model = open_model(name, tmp_path / "weights", **small(name))
     assert type(model.pipeline).__name__ == ZOO[name].pipeline
-    films = generate(model, replace(PROTOCOL, model=name), truths, 0, tmp_path / "films")
-    again = model.film(PROTOCOL, truths[1:], [1])
-    for film in films:
-        assert film.frames.shape == (9, 32, 32, 3) and film.fps == 16 and film.frames.std() > 1
-    np.testing.assert_array_equal(again[0], films[1].frames)
-    manifest = json.loads((tmp_path / "films" / "manifest.json").read_text())
+    videos = generate(model, replace(PROTOCOL, model=name), truths, 0, tmp_path / "videos")
+    again = model.generate(PROTOCOL, truths[1:], [1])
+    for video in videos:
+        assert video.frames.shape == (9, 32, 32, 3) and video.fps == 16 and video.frames.std() > 1
+    np.testing.assert_array_equal(again[0], videos[1].frames)
+    manifest = json.loads((tmp_path / "videos" / "manifest.json").read_text())
     assert manifest["spec"]["repository"] == ZOO[name].repository and manifest["steps"] == 2
     assert manifest["weights"] == str(tmp_path / "weights") and manifest["dtype"] == "torch.float32"
 
 
 def test_time_is_resampled_by_the_models_own_rate(truths):
-    wants = replace(ZOO["ltx-video"], **small("ltx-video"))  # 17 frames at 8 fps last 2 s
-    film = StockModel(wants, tiny_pipelines.make("ltx-video")).film(PROTOCOL, truths[:1], [0])[0]
-    assert (film[1:-1:2] == film[2::2]).all(), "at half the rate every frame is shown twice"
+    spec = replace(ZOO["ltx-video"], **small("ltx-video"))  # 17 frames at 8 fps last 2 s
+    video = StockModel(spec, tiny_pipelines.make("ltx-video")).generate(PROTOCOL, truths[:1], [0])[0]
+    assert (video[1:-1:2] == video[2::2]).all(), "at half the rate every frame is shown twice"
     with pytest.raises(InputError, match="last 2.00 s, the protocol 4.00 s"):
-        StockModel(wants, None).film(replace(PROTOCOL, frames=65), truths[:1], [0])
+        StockModel(spec, None).generate(replace(PROTOCOL, frames=65), truths[:1], [0])
 
 
 def test_the_square_comes_back_out_of_a_wide_picture():
@@ -94,6 +94,6 @@ def test_out_of_memory_says_what_would_fit(truths):
     def call(**arguments):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    wants = replace(ZOO["ltx-video"], **small("ltx-video"))
+    spec = replace(ZOO["ltx-video"], **small("ltx-video"))
     with pytest.raises(InputError, match="GPU memory: ran out at 32x64.*--offload"):
-        StockModel(wants, call).film(PROTOCOL, truths[:1], [0])
+        StockModel(spec, call).generate(PROTOCOL, truths[:1], [0])

@@ -98,7 +98,7 @@ def make_batch(
         clips: as of `tune`.
     """
     chosen = draw(len(clips["latents"]), settings, step)[process::processes]
-    latents = torch.from_numpy(clips["latents"][chosen])
+    latents = torch.from_numpy(clips["latents"][chosen]).float()
     return {
         "first": latents[:, :, :1],
         "latent_frames": latents.shape[2],
