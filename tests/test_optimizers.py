@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pisa_kit.training.optimizers import Optimizer
+from pisa_kit.training.optimizers import Muon, Optimizer
 from pisa_kit.training.settings import Training
 
 SETTINGS = Training(steps=10, batch=1, learning_rate=0.1, optimizer="muon")
@@ -55,3 +55,18 @@ def test_a_restored_state_takes_the_same_steps():
     for model, optimizer in zip(models, optimizers, strict=True):
         step(model, optimizer)
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
+
+
+def test_muon_is_torchs_in_float32():
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in ((24, 24), (96, 24), (24, 96))]
+    ours, torchs = ([nn.Parameter(matrix.clone()) for matrix in start] for _ in range(2))
+    optimizers = [Muon(ours, 0.01, 0.1), torch.optim.Muon(torchs, 0.01, 0.1, adjust_lr_fn="match_rms_adamw")]
+    for _ in range(5):
+        for a, b in zip(ours, torchs, strict=True):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b, first in zip(ours, torchs, start, strict=True):
+        assert (a - b).norm() < 0.02 * (b - first).norm(), "bfloat16 rounds to 0.4 %"

@@ -146,7 +146,7 @@ def test_bad_settings_name_the_field(field, value):
 
 @pytest.mark.parametrize(
     "optimizer, split, tolerance",
-    [("adamw", False, 1e-6), ("adamw", True, 1e-6), ("muon", True, 2e-3)],  # Muon turns matrices in bfloat16
+    [("adamw", False, 1e-6), ("adamw", True, 1e-6), ("muon", True, 2e-5)],  # Muon amplifies rounding
 )
 def test_two_processes_train_to_the_weights_of_one(tmp_path, optimizer, split, tolerance):
     settings = replace(SETTINGS, optimizer=optimizer)
