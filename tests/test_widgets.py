@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import ipywidgets
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -13,7 +12,7 @@ from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.viz import figures
 from pisa_kit.viz.inspector import inspect_pair
-from pisa_kit.viz.widgets import cell_browser, inspect, live_curve, playground
+from pisa_kit.viz.widgets import cell_browser, live_curve, playground
 
 VIDEO = {"size": 32, "frames": 9, "fps": 16}
 
@@ -29,27 +28,6 @@ def methods(truth) -> dict[str, Clip]:
     seen = truth.masks.copy()
     seen[4:] = False
     return {"frozen": frozen, "vanish": replace(truth, masks=seen)}
-
-
-def controls(box) -> dict:
-    return {control.description: control for control in box.children[0].children if control.description}
-
-
-def test_inspector_follows_slider_clip_and_method(truth, methods):
-    box = inspect([truth, truth], {name: [clip, clip] for name, clip in methods.items()})
-    picture, widgets = box.children[1], controls(box)
-    seen = {bytes(picture.value)}
-    for name, value in (("frame", 5), ("method", "vanish"), ("clip", 1), ("frame", 8)):
-        widgets[name].value = value
-        assert bytes(picture.value).startswith(b"\x89PNG")
-        seen.add(bytes(picture.value))
-    assert len(seen) >= 4
-    assert not plt.get_fignums(), "figures are closed"
-
-
-def test_inspector_takes_two_clips_in_one_line(truth, methods):
-    box = inspect(truth, methods["frozen"])
-    assert controls(box)["frame"].max == len(truth) - 1
 
 
 def test_inspection_pairs_frames_by_time(truth, methods):

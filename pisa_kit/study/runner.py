@@ -16,6 +16,7 @@ from pisa_kit.core.storage import WEIGHTS, atomic_path, read_json, write_json
 from pisa_kit.models.embedded import load
 from pisa_kit.study.presets import PRESETS
 from pisa_kit.study.run import Run, open_run
+from pisa_kit.study.site import write_site
 from pisa_kit.training.rewards import load_rewards
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,8 @@ def run_study(
     model: str | None = None,
     bench: str | None = None,
 ) -> Path:
-    """Runs the notebooks in order into `run.open_run`'s folder and collects results.json; finished ones are kept.
+    """Runs the notebooks in order into `run.open_run`'s folder and collects results.json; finished ones are kept. Then
+    writes their pages, see `site.write_site`.
 
     Args:
         preset: a name in `presets.PRESETS`.
@@ -80,6 +82,7 @@ def run_study(
             seconds = _execute(path, run, {"MODEL": model, "BENCH": bench})
         _record(run, path.stem, key, seconds)
         say(f"{where}: {seconds:.0f} s")
+    write_site(run.folder)
     return run.folder / "results.json"
 
 

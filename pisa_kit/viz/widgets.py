@@ -1,7 +1,6 @@
 """Thin widgets over plain functions: the notebooks call the same functions once without them."""
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import ipywidgets as widgets
 import numpy as np
@@ -9,12 +8,15 @@ import numpy as np
 from pisa_kit.clips.clip import Clip
 from pisa_kit.core.errors import InputError
 from pisa_kit.sim.probes import Cell
-from pisa_kit.viz import figures, inspector, training_figures
-from pisa_kit.viz.inspector import Inspection, inspect_pair
+from pisa_kit.viz import figures, training_figures
+from pisa_kit.viz.player import TrajectoryPlayer
 
 
-def inspect(truths, predictions) -> widgets.VBox:
-    """The trajectory inspector: choose clip and method, move or play the time, see masks, trails, curves and metrics.
+def inspect(truths, predictions) -> TrajectoryPlayer:
+    """The trajectory inspector: all methods beside the truth, played in the browser, with tracks, curves and metrics.
+
+    Space plays, arrow keys step, a click on a curve goes there. Dotted: g t^2 / 2; dashed: each method's own parabola;
+    a triangle marks a contact, a cross a frame in which the object is lost.
 
     Args:
         truths: a `Clip` with masks, or a list of them.
@@ -30,30 +32,7 @@ def inspect(truths, predictions) -> widgets.VBox:
         if len(clips) != len(truths):
             problem = f"has {len(clips)} clips for {len(truths)} truths"
             raise InputError("inspect", name, problem, "Give one prediction per truth, in the same order.")
-    names = [f"{index}: {clip.caption or clip.name}" for index, clip in enumerate(truths)]
-    clip = widgets.Dropdown(options=list(zip(names, range(len(names)), strict=True)), description="clip")
-    method = widgets.Dropdown(options=list(methods), description="method")
-    frame = widgets.IntSlider(min=0, max=len(truths[0]) - 1, description="frame", continuous_update=True)
-    play = widgets.Play(min=0, max=frame.max, interval=200)
-    widgets.jslink((play, "value"), (frame, "value"))
-    picture = widgets.Image(format="png")
-
-    @lru_cache(maxsize=64)
-    def view(index: int, name: str) -> Inspection:
-        return inspect_pair(truths[index], methods[name][index], name)
-
-    @lru_cache(maxsize=256)
-    def draw(index: int, name: str, number: int) -> bytes:
-        return figures.png(inspector.inspector(view(index, name), number))
-
-    def show(_=None):
-        frame.max = play.max = len(view(clip.value, method.value).time) - 1
-        picture.value = draw(clip.value, method.value, frame.value)
-
-    for control in (clip, method, frame):
-        control.observe(show, "value")
-    show()
-    return widgets.VBox([widgets.HBox([clip, method, play, frame]), picture])
+    return TrajectoryPlayer(truths, methods)
 
 
 def cell_browser(truths: list[Clip], cells: list[Cell], methods: dict[str, list[Clip]]) -> widgets.VBox:

@@ -1,0 +1,169 @@
+"""The trajectory inspector: what is sent to the browser, and what the browser does with it."""
+
+import base64
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from browser import needs_browser, open_page
+from PIL import Image
+
+from pisa_kit.core.errors import InputError
+from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.simulate import simulate
+from pisa_kit.viz.player import METRICS, clip_view, page
+from pisa_kit.viz.widgets import inspect
+
+PLAYER = "document.querySelector('.pisa-player')"
+
+
+def drops(count: int, size: int, frames: int) -> tuple[list, dict[str, list]]:
+    """Truths and four methods, one of which loses the object in frames 5 to 7."""
+    truths = [simulate(sample(seed), size, frames, 16) for seed in range(count)]
+    slow = [simulate(replace(sample(seed), gravity=4.0), size, frames, 16) for seed in range(count)]
+    lost = []
+    for truth in truths:
+        masks = truth.masks.copy()
+        masks[5:8] = False
+        lost.append(replace(truth, masks=masks))
+    half = [truth.select(np.arange(0, frames, 2), 8) for truth in truths]
+    return truths, {"slow gravity": slow, "vanish": lost, "half the frames": half, "ideal": truths}
+
+
+@pytest.fixture(scope="module")
+def small():
+    return drops(3, 64, 17)
+
+
+@pytest.fixture(scope="module")
+def shown(small, tmp_path_factory):
+    """A page without a kernel."""
+    widget = inspect(*small)
+    file = tmp_path_factory.mktemp("player") / "player.html"
+    file.write_text(page({"views": widget.views, "metrics": widget.metrics}, "<inspector>"), encoding="utf-8")
+    return file
+
+
+def test_tracks_hold_what_was_measured(small):
+    truths, methods = small
+    view = clip_view(truths[1], {name: clips[1] for name, clips in methods.items()})
+    true, slow, lost, half, ideal = view["tracks"]
+    assert [track["name"] for track in view["tracks"]] == ["truth", *methods]
+    assert true["landing"] == pytest.approx(truths[1].contacts[0], abs=0.01) and true["g"] == pytest.approx(
+        9.8, abs=0.3
+    )
+    assert slow["g"] == pytest.approx(4.0, abs=0.2) and slow["numbers"]["fall_time_error"] > 0.1
+    assert lost["y"][5:8] == [None] * 3 and lost["paired"]["iou"][5:8] == [0.0] * 3 and lost["y"][4] is not None
+    assert half["count"] == 9 and half["fps"] == 8 and half["paired"]["time"][1] == 0.125
+    assert ideal["numbers"]["iou"] == 1
+    start, end = true["ideal"][0], true["ideal"][-1]
+    assert start[2] == pytest.approx(true["y"][0], abs=0.01) and end[0] == pytest.approx(
+        truths[1].contacts[0], abs=1e-4
+    )
+
+
+def test_frames_arrive_as_they_are(small):
+    truths, methods = small
+    track = clip_view(truths[0], {"slow gravity": methods["slow gravity"][0]})["tracks"][0]
+    sheet = np.asarray(Image.open(io.BytesIO(track["frames"])))
+    for frame in (0, 7, 16):
+        row, column = divmod(frame, track["columns"])
+        tile = sheet[row * 64 : row * 64 + 64, column * 64 : column * 64 + 64]
+        np.testing.assert_array_equal(tile, truths[0].frames[frame])
+
+
+def test_one_clip_in_one_line_and_wrong_counts(small):
+    truths, methods = small
+    assert len(inspect(truths[0], methods["slow gravity"][0]).views) == 1
+    with pytest.raises(InputError, match="PSFT: has 2 clips for 3 truths"):
+        inspect(truths, {"PSFT": truths[:2]})
+    with pytest.raises(InputError, match=r"masks.*is missing"):
+        inspect(truths[0], replace(truths[0], masks=None))
+
+
+def test_viewers_without_widgets_get_a_picture(small):
+    truths, methods = small
+    data = inspect(truths[0], methods["vanish"][0])._repr_mimebundle_()
+    data = data[0] if isinstance(data, tuple) else data
+    assert (
+        base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+        and "application/vnd.jupyter.widget-view+json" in data
+    )
+
+
+def test_captions_cannot_leave_their_place(small):
+    truths, methods = small
+    evil = replace(truths[0], caption="</script><script>alert(1)</script>")
+    html = page({"views": [clip_view(evil, {"a": methods["ideal"][0]})], "metrics": METRICS}, "t")
+    assert html.count("</script>") == 1
+
+
+@needs_browser
+def test_a_click_on_a_curve_goes_to_that_frame(shown):
+    with open_page(shown) as tab:
+        chart = tab.locator(".charts canvas").first.bounding_box()
+        for frame in (0, 3, 9, 16):
+            share = 0.09 + 0.89 * frame / 16
+            tab.mouse.click(chart["x"] + chart["width"] * share, chart["y"] + 60)
+            assert f"frame {frame} of 16" in tab.inner_text(".readout")
+
+
+@needs_browser
+def test_keys_sorting_hiding_and_losses(shown, small):
+    with open_page(shown) as tab:
+        tab.evaluate(f"{PLAYER}.pisaPlayer.seek(0)")
+        tab.focus(".pisa-player")
+        for key, frame in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", 16), ("Home", 0)):
+            tab.keyboard.press(key)
+            assert f"frame {frame} of 16" in tab.inner_text(".readout")
+        tab.evaluate(f"{PLAYER}.pisaPlayer.seek(6 / 16)")
+        notes = dict(
+            zip(tab.locator("figcaption").all_inner_texts(), tab.locator(".note").all_inner_texts(), strict=True)
+        )
+        assert notes["vanish"] == "object not found" and notes["ideal"] == ""
+        tab.select_option(".order select", "fixed_l2")
+        order = [int(button.get_attribute("data-clip")) for button in tab.locator(".shelf button").all()]
+        worst = [max(track["numbers"]["fixed_l2"] for track in view["tracks"][1:]) for view in inspect(*small).views]
+        assert order == sorted(range(3), key=lambda index: -worst[index])
+        tab.click(f".shelf button[data-clip='{order[-1]}']")
+        tab.wait_for_selector(f".pisa-player[data-clip='{order[-1]}']")
+        before = tab.locator("figure").count()
+        tab.locator(".legend input").nth(2).uncheck()
+        assert tab.locator("figure").count() == before - 1
+        table = tab.evaluate(f"{PLAYER}.pisaPlayer.table()").splitlines()
+        assert table[0] == "method,frame,time_s,x_px,y_px,speed_px_s" and len(table) == 1 + 17 * 4 + 9
+        names = tab.locator(".pisa-player button, .pisa-player select, .pisa-player input[type=range]").evaluate_all(
+            "all => all.map((one) => one.getAttribute('aria-label'))"
+        )
+        assert all(names), "every control has a name for screen readers"
+
+
+@needs_browser
+@pytest.mark.parametrize("size, frames, least", [(64, 17, 30), (256, 33, 24)])
+def test_it_plays_fast_and_switches_clips_at_once(tmp_path, size, frames, least):
+    truths, methods = drops(2, size, frames)
+    methods = methods if size == 64 else {"slow gravity": methods["slow gravity"]}
+    widget = inspect(truths, methods)
+    file = tmp_path / "player.html"
+    file.write_text(page({"views": widget.views, "metrics": widget.metrics}, "speed"), encoding="utf-8")
+    with open_page(file) as tab:
+        rate = tab.evaluate(
+            f"""async () => {{
+                const el = {PLAYER}, wait = (ms) => new Promise((done) => setTimeout(done, ms)), rates = [];
+                el.pisaPlayer.setPlaying(true);
+                await wait(1500);
+                for (let k = 0; k < 3; k++) {{
+                    const [before, start] = [+el.dataset.drawn, performance.now()];
+                    await wait(1000);
+                    rates.push((+el.dataset.drawn - before) / (performance.now() - start) * 1000);
+                }}
+                el.pisaPlayer.setPlaying(false);
+                return Math.max(...rates);
+            }}"""
+        )
+        assert rate >= least
+        switch = (
+            "async () => { const t = performance.now(); await %s.pisaPlayer.choose(%d); return performance.now() - t; }"
+        )
+        assert min(tab.evaluate(switch % (PLAYER, clip)) for clip in (1, 0, 1, 0)) <= 300
