@@ -203,6 +203,12 @@ class Run(ClipStore):
             figure.savefig(temporary, dpi=110)
         return figure
 
+    def save_gif(self, data: bytes, name: str) -> bytes:
+        """Writes a moving picture as figures/<name>.gif and returns it."""
+        with atomic_path(self.folder / "figures" / f"{name}.gif") as temporary:
+            temporary.write_bytes(data)
+        return data
+
     def save_results(self, notebook: str, results: dict) -> Path:
         """Writes a notebook's numbers as results/<notebook>.json (numpy values allowed, NaN becomes null)."""
         path = self.folder / "results" / f"{notebook}.json"
