@@ -4,7 +4,7 @@ import hashlib
 import shutil
 from types import SimpleNamespace
 
-import httpx
+import httpx2
 import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -62,8 +62,8 @@ def test_too_little_space_is_said_before_anything_is_fetched(server, tmp_path):
     assert server.asked == []
 
 
-def answer(status: int) -> httpx.Response:
-    return httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co"))
+def answer(status: int) -> httpx2.Response:
+    return httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co"))
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def answer(status: int) -> httpx.Response:
     [
         (GatedRepoError("gated", response=answer(403)), "Accept the licence"),
         (RepositoryNotFoundError("none", response=answer(404)), "does not exist or is private"),
-        (httpx.ConnectError("no route"), "by hand from https://huggingface.co/datasets/nyu-visionx/pisa-experiments"),
-        (httpx.ReadTimeout(""), "failed .ReadTimeout."),
+        (httpx2.ConnectError("no route"), "by hand from https://huggingface.co/datasets/nyu-visionx/pisa-experiments"),
+        (httpx2.ReadTimeout(""), "failed .ReadTimeout."),
         (OSError(28, "No space left on device"), "ran out"),
     ],
 )
@@ -161,7 +161,7 @@ def test_push_without_a_pipeline_or_a_login_says_what_to_do(tmp_path, monkeypatc
         hub.push(tmp_path, "me/drops")
 
     def refuse(self, name, **kw):
-        raise httpx.ConnectError("no network")
+        raise httpx2.ConnectError("no network")
 
     monkeypatch.setattr(hub.HfApi, "create_repo", refuse)
     with pytest.raises(InputError, match="upload: failed .*no network.*hf auth login"):

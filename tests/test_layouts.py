@@ -348,7 +348,7 @@ def test_interrupted_write_leaves_no_half_clip(tmp_path, monkeypatch, layout, re
     encode = media.encode_image
     monkeypatch.setattr(pisabench, "encode_image", lambda frame: encode(frame) if next(calls) else fail())
     monkeypatch.setattr(storage.np.lib.format, "write_array", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match="cannot be written .No space"):
         write_clip(make_clip(4), path, layout)
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == ([path] if replaces else [])

@@ -282,9 +282,9 @@ def test_per_frame_is_what_fixed_averages():
         (square((4, 4)), FPS, square((4, 4), size=32), ("prediction", "mask", "32 px", "nearest neighbour")),
         (square((4, 4))[:0], FPS, square((4, 4)), ("truth", "mask", "(0, 64, 64)", "at least one frame")),
         (square((4, 4)), FPS, square((4, 4)).astype(np.uint8), ("prediction", "mask", "uint8", "bool")),
-        (square((4, 4)), 0, square((4, 4)), ("truth", "fps", "is 0", "above 0")),
-        (square((4, 4)), "16", square((4, 4)), ("truth", "fps", "'16'", "above 0")),
-        (square((4, 4)), np.nan, square((4, 4)), ("truth", "fps", "nan", "above 0")),
+        (square((4, 4)), 0, square((4, 4)), ("truth", "fps", "is 0", "0.1")),
+        (square((4, 4)), "16", square((4, 4)), ("truth", "fps", "'16'", "valid number")),
+        (square((4, 4)), np.nan, square((4, 4)), ("truth", "fps", "nan", "finite")),
     ],
 )
 def test_bad_input_is_named(metric, truth, rate, prediction, words):

@@ -66,6 +66,13 @@ def main():
     except (InputError, RenderError) as error:
         typer.secho(f"pisa: {error}", fg="red", err=True)
         sys.exit(2)
+    except OSError as error:  # what no boundary inside has put into words
+        where = error.filename or "the disk"
+        typer.secho(f"pisa: {where}: file: cannot be used ({error.strerror or error}). Check it.", fg="red", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.secho("pisa: stopped. Call the command again to continue.", fg="red", err=True)
+        sys.exit(130)
     except TerminatedWorkerError:
         remedy = "Call the command again: what was finished is kept. If memory ran out, use fewer --workers."
         typer.secho(f"pisa: a worker process was killed. {remedy}", fg="red", err=True)

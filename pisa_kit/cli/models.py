@@ -33,6 +33,7 @@ def generate(
         offload: Of a zoo model: keep only the part that works on the GPU.
     """
     from pisa_kit.core import artefacts
+    from pisa_kit.core.checks import Few, check
     from pisa_kit.core.errors import check_choice
     from pisa_kit.models.embedded import BASE, load
     from pisa_kit.models.generation import Protocol
@@ -46,8 +47,7 @@ def generate(
     if len(shapes) > 1:
         problem = f"differ from clip to clip in size, frames or fps ({len(shapes)} kinds)"
         raise InputError(data, "clips", problem, "Prepare them with --frames and --fps.")
-    if steps is not None and steps < 1:
-        raise InputError("arguments", "steps", f"is {steps}", "Give at least 1.")
+    check(Few | None, steps, "arguments", "steps")
     shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True))
     if model == "embedded":
         pipeline = load(path or BASE)
@@ -78,6 +78,7 @@ def pretrain(
         clips: Clips in the corpus. Default: the stage's own.
         workers: Processes that simulate.
     """
+    from pisa_kit.core.checks import Count, Few, check
     from pisa_kit.core.errors import check_choice
     from pisa_kit.training.pretrain import pretrain_autoencoder, pretrain_transformer
     from pisa_kit.training.pretrain_perception import (
@@ -89,6 +90,8 @@ def pretrain(
     )
 
     use_tracker(log_with)
+    check(Count | None, clips, "arguments", "clips")
+    check(Few, workers, "arguments", "workers")
     stages = {"autoencoder": pretrain_autoencoder, "transformer": pretrain_transformer}
     stages |= {name: partial(pretrain_tracker, name=name) for name in TRACKERS}
     stages |= {"flow": pretrain_flow, "depth": pretrain_depth, "guess": pretrain_guess}
@@ -119,11 +122,13 @@ def train(
 
     Several GPUs: accelerate launch --num_processes 4 -m pisa_kit.cli train PSFT --preset gpu --model downloads/...
     """
+    from pisa_kit.core.checks import Seed, check
     from pisa_kit.core.devices import processes
     from pisa_kit.core.errors import check_choice
     from pisa_kit.study.run import open_run
 
     use_tracker(log_with)
+    check(Seed, seed, "arguments", "seed")
     run = open_run(" ".join([preset, *set]), runs, str(model) if model else None)
     check_choice(method, ("PSFT", "ambiguous PSFT", *run.preset.oro.rewards), "method")
     with processes().main_process_first():  # clips and latents are made once

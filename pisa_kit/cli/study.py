@@ -19,10 +19,12 @@ def plan(preset: str = "mini", model: str | None = None, speed: float | None = N
 
     Example: pisa plan --preset gpu --model wan2.2-ti2v-5b --speed 400
     """
+    from pisa_kit.core.checks import Positive, check
     from pisa_kit.core.errors import check_choice
     from pisa_kit.study.plan import plan, report
     from pisa_kit.study.presets import PRESETS
 
+    check(Positive | None, speed, "arguments", "speed")
     numbers = PRESETS[check_choice(preset, PRESETS, "preset")]
     if numbers.base is None and model is None:
         raise InputError(f"preset {preset}", "model", "is not given", "Name a folder, or --model wan2.2-ti2v-5b.")
@@ -52,6 +54,7 @@ def study(
         fresh: Start anew: forget finished notebooks, clips and videos.
     """
     from pisa_kit.study.runner import NotebookError, run_study
+    from pisa_kit.viz.site import write_site
 
     use_tracker(log_with)
     try:
@@ -59,4 +62,4 @@ def study(
     except NotebookError as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from error
-    typer.echo(f"numbers in {results}, figures and executed notebooks beside it")
+    typer.echo(f"numbers in {results}, pages to read in {write_site(results.parent)}")

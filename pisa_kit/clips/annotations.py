@@ -1,12 +1,13 @@
 """What is annotated on a clip: mask files and the points of real clips (PISA, released data)."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 
 from pisa_kit.clips.archives import label
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import read_npz
+from pisa_kit.core.storage import damaged, read_bytes, read_npz
 
 
 def read_masks(path) -> np.ndarray:
@@ -36,13 +37,11 @@ def read_masks(path) -> np.ndarray:
 
 def _read_npy(path, name: str) -> np.ndarray:
     try:
-        masks = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise InputError(name, "file", "does not exist", "Check the path.") from error
-    except (OSError, ValueError, EOFError, TypeError, MemoryError) as error:
-        pickled = "pickle" in str(error).lower()
-        problem = "holds pickled objects, which are never loaded" if pickled else f"is truncated or corrupt ({error})"
-        raise InputError(name, "mask", problem, "Write it again with numpy.save on a plain array.") from error
+        masks = np.load(path if hasattr(path, "read") else io.BytesIO(read_bytes(path)), allow_pickle=False)
+    except InputError:
+        raise
+    except Exception as error:  # numpy's header parser raises many kinds
+        raise damaged(error, name, "mask") from error
     if not isinstance(masks, np.ndarray):
         raise InputError(name, "mask", "is an npz archive named .npy", "Rename it to .npz.")
     return masks

@@ -5,13 +5,14 @@ import os
 import re
 import stat
 import zipfile
-import zlib
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import LARGEST, disk, read_bytes
 
 
 class NamedBytes(io.BytesIO):
@@ -71,17 +72,14 @@ class Folder:
         full = str(self / name)
         try:
             if self.inner is None:
-                return NamedBytes((self.path / name).read_bytes(), full)
-            return NamedBytes(_open_zip(*_zip_key(self.path)).zip.read((self / name).inner), full)
-        except (
-            OSError,
-            KeyError,
-            RuntimeError,
-            NotImplementedError,
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-        ) as error:
+                return NamedBytes(read_bytes(self.path / name), full)
+            archive, member = _open_zip(*_zip_key(self.path)).zip, (self / name).inner
+            if archive.getinfo(member).file_size > LARGEST:
+                raise zipfile.BadZipFile("claims an impossible size")
+            return NamedBytes(archive.read(member), full)
+        except InputError:
+            raise
+        except Exception as error:  # zipfile and its decompressors raise many kinds
             raise InputError(full, "file", f"cannot be read ({error})", "Restore it from its source.") from error
 
 
@@ -101,7 +99,12 @@ def locate(path) -> tuple[Folder, str | None]:
     Raises:
         InputError: nothing is there, or it is a broken or unsafe zip.
     """
-    path = Path(path)
+    path = Path(check(str | Path, path, "arguments", "path"))
+    with disk(path, "path", "Check it."):
+        return _located(path)
+
+
+def _located(path: Path) -> tuple[Folder, str | None]:
     if path.is_dir():
         return Folder(path), None
     for archive in (path, *path.parents):

@@ -1,9 +1,12 @@
 """`Clip`: one video with whatever is known about it, and its resampling in time."""
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, InstanceOf
 
+from pisa_kit.core.checks import Array, Fps, PlainName, Text, check, check_fields
 from pisa_kit.core.errors import InputError
 
 
@@ -59,21 +62,21 @@ class Clip:
         InputError: wrong dtype, shape or fps; the message names the clip and the field.
     """
 
-    frames: np.ndarray
-    fps: float
-    masks: np.ndarray | None = None
-    depth: np.ndarray | None = None
-    flow: np.ndarray | None = None
-    poses: np.ndarray | None = None
-    velocities: np.ndarray | None = None
-    contacts: np.ndarray | None = None
+    frames: Array
+    fps: Fps
+    masks: Array | None = None
+    depth: Array | None = None
+    flow: Array | None = None
+    poses: Array | None = None
+    velocities: Array | None = None
+    contacts: Array | None = None
     camera: Camera | None = None
-    caption: str = ""
-    name: str = "clip"
+    caption: Text = ""
+    name: PlainName = "clip"
     info: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        check_fps(self.fps, self.name)
+        check_fields(self, self.name)
         frames = self.frames
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
             self._refuse("frames", f"has shape {frames.shape} and dtype {frames.dtype}", "Give (T, H, W, 3) uint8.")
@@ -131,11 +134,12 @@ class Clip:
         )
 
 
+Clips = Annotated[list[InstanceOf[Clip]], Field(min_length=1)]
+
+
 def check_fps(fps, file) -> float:
-    """Returns `fps` as float; raises InputError unless it is a finite number above 0."""
-    if isinstance(fps, bool) or not isinstance(fps, (int, float, np.number)) or not np.isfinite(fps) or fps <= 0:
-        raise InputError(file, "fps", f"is {fps!r}", "Give the frames per second as a number above 0, e.g. 16.")
-    return float(fps)
+    """Returns `fps` as float; raises InputError unless it is a number from 0.1 to 100,000."""
+    return check(Fps, fps, file, "fps", "Give the frames per second as a number, e.g. 16.")
 
 
 def check_masks(masks: np.ndarray, file) -> np.ndarray:

@@ -47,7 +47,7 @@ def find_clips(path) -> list[Location]:
     if file is not None:
         return [Location(Path(file).stem, folder, file)]
     if is_clip_folder(*folder.list()):
-        return [Location(folder.stem, folder)]
+        return [Location(folder.stem or "clip", folder)]
     locations = list(_walk(folder, ""))
     if not locations:
         raise InputError(path, "clips", "there are none in here", "Name a folder or zip with frames, npz or mp4 files.")

@@ -12,7 +12,7 @@ from PIL import GifImagePlugin, Image
 from pisa_kit.clips.archives import label
 from pisa_kit.clips.clip import check_fps
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import atomic_path
+from pisa_kit.core.storage import atomic_path, plain_file
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
 _IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError)
@@ -36,8 +36,8 @@ def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray
     name = label(path)
     if start < 0 or (end is not None and end <= start):
         raise InputError(name, "start, end", f"are {start} and {end}", "Give 0 <= start < end.")
-    if isinstance(path, (str, Path)) and not Path(path).is_file():
-        raise InputError(name, "file", "does not exist", "Check the path.")
+    if isinstance(path, (str, Path)):
+        plain_file(path)
     decode = _decode_gif if name.lower().endswith(".gif") else _decode_stream
     frames, count = [], 0
     for frame, rate in decode(path, name):  # noqa: B007
@@ -58,6 +58,7 @@ def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray
 
 def read_rotation(path) -> int:
     """Clockwise degrees (0, 90, 180, 270) by which a phone's rotation tag says to turn the stored frames."""
+    plain_file(path)
     try:
         with av.open(str(path)) as container:
             return -int(next(container.decode(video=0)).rotation) % 360

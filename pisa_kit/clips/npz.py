@@ -2,17 +2,40 @@
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from typing_extensions import TypedDict
 
+from pisa_kit.clips.annotations import check_points
 from pisa_kit.clips.archives import label
 from pisa_kit.clips.clip import Camera, Clip
+from pisa_kit.core.checks import Finite, Fps, PlainName, Positive, Text, check
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import read_npz, write_npz
 
 FORMAT = "pisa_kit clip 1"
 _ARRAYS = ("depth", "flow", "poses", "velocities", "contacts")
-_REMEDY = "Write it again with pisa_kit.layouts.write_clip."
+_REMEDY = "Write it again with pisa_kit.clips.formats.write_clip."
+
+
+class StoredCamera(TypedDict):
+    """See `clip.Camera`."""
+
+    focal: Positive
+    height: Finite
+    center: tuple[Finite, Finite]
+
+
+class Facts(TypedDict):
+    """What is not an array; the name may become that of a file, so it is held to what files may be called."""
+
+    format: Literal[FORMAT]
+    fps: Fps
+    caption: Text
+    name: PlainName
+    camera: StoredCamera | None
+    info: dict[str, Any]
 
 
 def write_clip_file(clip: Clip, path) -> None:
@@ -64,43 +87,28 @@ def read_clip_file(path) -> Clip:
         InputError: missing, truncated, corrupt, pickled, or an npz of another kind.
     """
     name = label(path)
-    try:
-        arrays = read_npz(str(path) if isinstance(path, Path) else path)
-    except MemoryError as error:
-        raise InputError(name, "array data", "claims an impossible size", _REMEDY) from error
+    arrays = read_npz(str(path) if isinstance(path, Path) else path)
     facts = _read_facts(arrays, name)
-    masks = _read_masks(arrays, name)
+    camera = facts["camera"] and Camera(**facts["camera"])
+    known = {field: facts[field] for field in ("fps", "caption", "name", "info")}
     try:
-        camera = facts["camera"] and Camera(
-            facts["camera"]["focal"], facts["camera"]["height"], tuple(facts["camera"]["center"])
-        )
-        return Clip(
-            frames=arrays["frames"],
-            fps=facts["fps"],
-            masks=masks,
-            camera=camera,
-            caption=facts["caption"],
-            name=facts["name"],
-            info=facts["info"],
-            **{name: arrays.get(name) for name in _ARRAYS},
-        )
-    except (KeyError, TypeError) as error:
-        raise InputError(name, "facts", f"are incomplete ({error})", _REMEDY) from error
+        if "points" in facts["info"]:
+            check_points(facts["info"]["points"], name)
+        arrays = {field: arrays.get(field) for field in ("frames", *_ARRAYS)} | {"masks": _read_masks(arrays, name)}
+        return Clip(**arrays, **known, camera=camera)
     except InputError as error:
         raise InputError(name, error.field, error.problem, error.remedy) from error
 
 
-def _read_facts(arrays: dict[str, np.ndarray], name: str) -> dict:
+def _read_facts(arrays: dict[str, np.ndarray], name: str) -> Facts:
     if "facts" not in arrays or "frames" not in arrays:
         problem = f"is not a clip file (it has {', '.join(arrays) or 'nothing'})"
         raise InputError(name, "facts", problem, "Name a clip written by pisa_kit.")
     try:
         facts = json.loads(arrays["facts"].tobytes())
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(name, "facts", f"are not JSON ({error})", _REMEDY) from error
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise InputError(name, "format", f"is not {FORMAT!r}", _REMEDY)
-    return facts
+    return check(Facts, facts, name, "facts", _REMEDY)
 
 
 def _read_masks(arrays: dict[str, np.ndarray], name: str) -> np.ndarray | None:

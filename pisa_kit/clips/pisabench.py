@@ -17,7 +17,7 @@ from pisa_kit.clips.clip import Clip, check_fps
 from pisa_kit.clips.media import VIDEO_SUFFIXES, encode_image, read_image, read_video, write_gif, write_mp4
 from pisa_kit.clips.npz import encode_json
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import atomic_folder
+from pisa_kit.core.storage import UNFINISHED, atomic_folder
 
 REAL_FPS, SIM_FPS = 120.0, 16.0
 _MOVIES = ("movie.mp4", "movie.gif")
@@ -76,7 +76,7 @@ def _read_info(folder: Folder) -> dict:
     label = folder / _INFO
     try:
         info = json.loads(folder.read(_INFO).read())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(label, "file", f"is not JSON ({error})", "Restore it from its source.") from error
     if not isinstance(info, dict):
         raise InputError(label, "file", "is not a JSON object", 'Write {"points": [...], "text": "..."}.')
@@ -191,7 +191,7 @@ def _swap(new: Path, path: Path) -> None:
     if not path.exists():
         os.rename(new, path)
         return
-    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}"))
     os.rename(path, old)
     try:
         os.rename(new, path)

@@ -9,8 +9,7 @@ from functools import lru_cache
 from typing import Annotated, Any, get_type_hints
 
 import numpy as np
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from pydantic import AfterValidator, Field, InstanceOf, TypeAdapter, ValidationError
 
 from pisa_kit.core.errors import InputError
 
@@ -55,6 +54,9 @@ Positive = Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False
 Pair = Annotated[tuple[_within(float, 0, 1e4), _within(float, 0, 1e4)], AfterValidator(_ordered)]
 CountPair = Annotated[tuple[_within(int, 0, 20), _within(int, 0, 20)], AfterValidator(_ordered)]
 
+Array = InstanceOf[np.ndarray]
+
+
 _adapter = lru_cache(TypeAdapter)
 
 
@@ -75,8 +77,9 @@ def check(kind: Any, value: Any, file, field: str = "", remedy: str = "") -> Any
             raise InputError(file, field or "content", "is nested too deep", remedy or "Write it anew.") from error
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, (*filter(None, [field]), *first["loc"]))) or "content"
-        shown = repr(first["input"])
-        problem = f"is {shown if len(shown) <= 80 else shown[:77] + '...'}" if first["type"] != "missing" else "is missing"
+        shown = repr(first["input"]).encode("ascii", "backslashreplace").decode()
+        shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+        problem = "is missing" if first["type"] == "missing" else f"is {shown}"
         wanted = first["msg"].removeprefix("Value error, ").replace("Input should", "It should")
         wanted = f"It {wanted}" if wanted.startswith(("should", "cannot")) else wanted
         raise InputError(file, where, problem, " ".join(filter(None, [f"{wanted}.", remedy]))) from error

@@ -31,9 +31,3 @@ def check_choice(name: str, choices, label: str) -> str:
     raise InputError(
         "arguments", label, f"{name!r} is unknown", f"Did you mean {close[0]!r}? Known: {', '.join(choices)}."
     )
-
-
-def check_workers(workers: int):
-    """Raises InputError unless at least one process is asked for."""
-    if workers < 1:
-        raise InputError("arguments", "workers", f"is {workers}", "Ask for at least one process.")

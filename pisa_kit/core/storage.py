@@ -1,22 +1,60 @@
 """Reading and writing files so that bad input says what is wrong and a crash leaves no half file."""
 
+import fcntl
 import io
 import json
 import os
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 from zlib_ng import zlib_ng
 
-from pisa_kit.core.errors import InputError
+from pisa_kit.core.errors import InputError, first_line
 
 DATA = Path(__file__).parents[1] / "data"  # what ships with the package
 WEIGHTS = Path(__file__).parents[1] / "weights"
+UNFINISHED = ".unfinished."  # in the names of files that are still being written
 LOCAL_HEADER = 30  # bytes before the name in a zip member
+LARGEST = 16 * 2**30  # bytes that one array or file may claim before memory is taken for it
+
+
+@contextmanager
+def disk(path, field: str = "output", remedy: str = "Choose a folder you may write to, with enough space.") -> Iterator:
+    """Inside, what the disk refuses (full, read-only, a folder for a file, a name too long) is an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        problem = f"cannot be {'written' if field == 'output' else 'read'} ({error.strerror or error})"
+        raise InputError(path, field, problem, remedy) from error
+    except UnicodeEncodeError as error:
+        raise InputError(ascii(str(path)), field, "has a name that is not UTF-8", "Choose another name.") from error
+
+
+@contextmanager
+def locked(folder) -> Iterator[None]:
+    """Inside, no other process that asks for it writes into the folder; what a killed one left unfinished is removed.
+
+    Raises:
+        InputError: another process has it, or it cannot be written.
+    """
+    folder = Path(folder)
+    with disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "w", encoding="utf-8")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            remedy = "Wait until it has finished, or choose another folder."
+            raise InputError(folder, "folder", "is being written by another process", remedy) from error
+        for left in folder.glob(f".*{UNFINISHED}*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield
 
 
 @contextmanager
@@ -27,20 +65,19 @@ def atomic_path(path):
         InputError: the folder cannot be created or written.
     """
     path = Path(path)
-    try:
+    with disk(path):
+        if path.exists() and not path.is_file():
+            raise InputError(path, "output", "is a folder or a device, not a file", "Choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise InputError(path, "output", problem, "Choose a folder you may write to.") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}{UNFINISHED}", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -54,18 +91,15 @@ def atomic_folder(path, place=os.rename):
         InputError: the folder cannot be created or written.
     """
     path = Path(path)
-    try:
+    with disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise InputError(path, "output", problem, "Choose a folder you may write to.") from error
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        place(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}"))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            place(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def link_or_copy(source, target):
@@ -90,11 +124,32 @@ def read_json(path):
         InputError: missing or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(path, "file", "does not exist", "Check the path.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(path, "file", f"is not JSON ({error})", "Restore it from its source.") from error
+        return json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, "file", f"is not JSON ({first_line(error)})", "Restore it from its source.") from error
+
+
+def plain_file(path) -> Path:
+    """The path of a file that can be read to its end.
+
+    Raises:
+        InputError: missing, not a plain file (a folder, a pipe, a device), or larger than `LARGEST`.
+    """
+    path = Path(path)
+    with disk(path, "file", "Check the path."):
+        if not path.exists():
+            raise InputError(path, "file", "does not exist", "Check the path.")
+        if not path.is_file():
+            raise InputError(path, "file", "is a folder, a pipe or a device", "Give a plain file.")
+        if path.stat().st_size > LARGEST:
+            raise InputError(path, "file", f"has {path.stat().st_size / 2**30:.0f} GB", "Split it.")
+    return path
+
+
+def read_bytes(path) -> bytes:
+    """A whole file; errors as of `plain_file`."""
+    with disk(path, "file", "Check the path."):
+        return plain_file(path).read_bytes()
 
 
 def write_npz(path, **arrays) -> None:
@@ -118,27 +173,32 @@ def read_npz(path, *names: str) -> dict[str, np.ndarray]:
     """
     label = path if isinstance(path, (str, Path)) else getattr(path, "name", "file")
     try:
-        with nullcontext(path) if hasattr(path, "read") else open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        opened = nullcontext(path) if hasattr(path, "read") else io.BytesIO(read_bytes(path))
+        with opened as file, zipfile.ZipFile(file) as archive:
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             missing = [name for name in names if name not in members]
             if missing:
                 problem = f"is not in the file (it has {', '.join(members) or 'nothing'})"
                 raise InputError(label, missing[0], problem, "Write it under this name.")
             return {name: _read_array(file, archive, members[name]) for name in names or members}
-    except FileNotFoundError as error:
-        raise InputError(label, "file", "does not exist", "Check the path.") from error
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib_ng.error) as error:
-        pickled = "pickle" in str(error).lower() or "Object arrays" in str(error)
-        problem = "holds pickled objects, which are never loaded" if pickled else f"is truncated or corrupt ({error})"
-        raise InputError(
-            label, "array data", problem, "Write it again with numpy.savez_compressed on plain arrays."
-        ) from error
+    except Exception as error:  # zipfile, its decompressors and numpy's header parser raise some twelve kinds
+        raise damaged(error, label, "array data") from error
+
+
+def damaged(error: Exception, file, field: str) -> InputError:
+    """What to say of an array file that cannot be read."""
+    pickled = "pickle" in str(error).lower() or "Object arrays" in str(error)
+    said = f"is truncated or corrupt ({first_line(error)})"
+    problem = "holds pickled objects, which are never loaded" if pickled else said
+    return InputError(file, field, problem, "Write it again with numpy.savez_compressed or numpy.save on plain arrays.")
 
 
 def _read_array(file, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     """One array of an npz, inflated by zlib-ng: four times faster than zipfile, and loading dominates scoring."""
+    if member.file_size > LARGEST:
+        raise zipfile.BadZipFile(f"{member.filename} claims {member.file_size / 2**30:.0f} GB")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
         data = archive.read(member)
     else:

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from joblib import delayed
+from pydantic import InstanceOf
 
 from pisa_kit.clips.annotations import dropped_index, read_masks
 from pisa_kit.clips.clip import Clip, check_fps
-from pisa_kit.core.errors import InputError, check_workers
+from pisa_kit.core.checks import Few, check
+from pisa_kit.core.errors import InputError
 from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
-from pisa_kit.core.storage import DATA, atomic_path, read_json
+from pisa_kit.core.storage import DATA, atomic_path, read_bytes, read_json
 from pisa_kit.metrics.l2_chamfer_iou import both_scores
 from pisa_kit.metrics.statistics import summarise
 
@@ -87,6 +89,7 @@ def evaluate(truths: list[Clip], predictions: list[Clip]) -> Report:
     Raises:
         InputError: the two lists differ in length.
     """
+    truths, predictions = (check(list[InstanceOf[Clip]], clips, "evaluate") for clips in (truths, predictions))
     if len(truths) != len(predictions):
         problem = f"has {len(predictions)} clips for {len(truths)} truths"
         raise InputError("evaluate", "predictions", problem, "Give one prediction per truth, in the same order.")
@@ -120,11 +123,13 @@ def score_file(pairs, out=None, workers: int = 1) -> Report:
     Raises:
         InputError: `pairs` cannot be read or lists nothing, or `out` cannot be written.
     """
-    check_workers(workers)
+    check(Few, workers, "arguments", "workers")
     pairs = Path(pairs)
     lines = _read_lines(pairs)
     if out is None:
         return Report.from_rows(_score_lines(pairs, lines, workers))
+    if Path(out).exists() and Path(out).samefile(pairs):
+        raise InputError(out, "output", "is the list of pairs itself", "Choose another file.")
     with atomic_path(out) as temporary:
         rows = _score_lines(pairs, lines, workers)
         text = "".join(json.dumps(_without_nan(row), ensure_ascii=False) + "\n" for row in rows)
@@ -135,10 +140,8 @@ def score_file(pairs, out=None, workers: int = 1) -> Report:
 def _read_lines(pairs: Path) -> list[tuple[int, str]]:
     """The numbered lines that are not blank."""
     try:
-        text = pairs.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise InputError(pairs, "file", "does not exist", "Check the path.") from error
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(pairs).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise InputError(pairs, "file", f"cannot be read ({error})", "Give a UTF-8 text file.") from error
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:

@@ -5,6 +5,7 @@ It is a designed stand-in, small enough for two CPU cores; swapping in the real 
 """
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from diffusers import (
@@ -17,10 +18,12 @@ from diffusers import (
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 from transformers.utils import logging as transformers_logging
 
-from pisa_kit.core.errors import InputError
+from pisa_kit.core.checks import check
+from pisa_kit.core.errors import InputError, first_line
 from pisa_kit.core.storage import WEIGHTS, read_json
 from pisa_kit.models.codec import CHANNELS, make_autoencoder
 from pisa_kit.models.families import family_in, family_of
@@ -28,6 +31,7 @@ from pisa_kit.sim import motion
 from pisa_kit.sim.scenes import COLOURS, FAMILIES, SPLITS
 
 BASE = WEIGHTS / "embedded"  # the shipped base model
+Components = dict[str, tuple[Literal["diffusers", "transformers"] | None, str | None]]  # of a model_index.json
 PROMPT_TOKENS = 40  # prompts are padded to this length
 TEXT_WIDTH = 64
 SHIFT = 4.0  # of the noise levels towards 1: where an object goes is decided while there is still much noise
@@ -65,18 +69,18 @@ def make_text_encoder(vocabulary: int, seed: int = 0) -> UMT5EncoderModel:
 
 
 def make_transformer(seed: int = 0) -> WanTransformer3DModel:
-    """A six-layer Wan transformer, 192 wide, 4 M parameters; 2x2 latents of one frame (16x16 pixels) make a token."""
+    """A four-layer Wan transformer, 256 wide, 4.9 M parameters; 2x2 latents of one frame (16x16 px) make a token."""
     torch.manual_seed(seed)
     return WanTransformer3DModel(
         patch_size=(1, 2, 2),
         num_attention_heads=4,
-        attention_head_dim=48,
+        attention_head_dim=64,
         in_channels=CHANNELS,
         out_channels=CHANNELS,
         text_dim=TEXT_WIDTH,
         freq_dim=256,
-        ffn_dim=768,
-        num_layers=6,
+        ffn_dim=1024,
+        num_layers=4,
         qk_norm="rms_norm_across_heads",
         rope_max_seq_len=32,
     )
@@ -108,16 +112,24 @@ def load(path=BASE, dtype: torch.dtype = torch.float32) -> DiffusionPipeline:
         InputError: another class, or a component that is missing, damaged, or has weights of another architecture.
     """
     path = Path(path)
-    index = read_json(path / "model_index.json")
     family = family_in(path)
-    components = [name for name, kind in index.items() if isinstance(kind, list) and kind[0]]
-    for component in components:
+    index = {name: kind for name, kind in read_json(path / "model_index.json").items() if not name.startswith("_")}
+    plain = {name: kind for name, kind in index.items() if not isinstance(kind, (bool, int, float, str, type(None)))}
+    check(Components, plain, path / "model_index.json", remedy="It should be as `save_pretrained` writes it.")
+    for component in (name for name, kind in plain.items() if kind[0]):
         if not (path / component).is_dir():
             remedy = "Give a complete folder in diffusers' format, as `save_pretrained` writes it."
             raise InputError(path, component, "is missing", remedy)
     trained = {"vae": family.autoencoder, "transformer": family.transformer}
     parts = {component: _load_part(path, component, kind, dtype) for component, kind in trained.items()}
-    pipeline = family.pipeline.from_pretrained(path, use_safetensors=True, dtype=dtype, **parts)
+    try:
+        pipeline = family.pipeline.from_pretrained(path, use_safetensors=True, dtype=dtype, **parts)
+    except Exception as error:  # tokenizers, configurations and weights of transformers fail in many ways
+        remedy = "One of its other components is damaged or missing: restore the folder from its source."
+        raise InputError(path, "pipeline", f"cannot be loaded ({first_line(error)})", remedy) from error
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module) and not all(value.isfinite().all() for value in part.parameters()):
+            raise InputError(path, name, "has weights that are not numbers", "Restore it from its source.")
     pipeline.set_progress_bar_config(disable=True)
     family_of(pipeline)  # refuses a Wan that conditions otherwise
     return pipeline

@@ -24,6 +24,7 @@ from diffusers.pipelines.ltx.pipeline_ltx_image2video import calculate_shift
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute
 
+from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import read_json
 from pisa_kit.models import codec
@@ -154,7 +155,10 @@ def family_in(folder):
         InputError: no such file, or a class that cannot be trained here.
     """
     path = Path(folder) / "model_index.json"
-    name, known = read_json(path).get("_class_name"), {family.pipeline.__name__: family for family in TRAINABLE}
+    name, known = (
+        check(dict, read_json(path), path).get("_class_name"),
+        {family.pipeline.__name__: family for family in TRAINABLE},
+    )
     if name not in known:
         raise InputError(
             path, "_class_name", f"is {name!r}, which cannot be trained here", f"Give a {' or a '.join(known)}."

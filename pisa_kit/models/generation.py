@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import find_clips, read_clip, write_clip
 from pisa_kit.clips.resize import resample, to_square
+from pisa_kit.core.checks import Few, Finite, Fps, Frames, Seed, Side, check, check_fields
 from pisa_kit.core.devices import device, processes
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.progress import Bar
@@ -36,11 +37,14 @@ class Protocol:
 
     model: str
     revision: str = ""
-    steps: int = 10
-    guidance: float = 1.0
-    size: int = 64
-    frames: int = 17
-    fps: float = 16
+    steps: Few = 10
+    guidance: Finite = 1.0
+    size: Side = 64
+    frames: Frames = 17
+    fps: Fps = 16
+
+    def __post_init__(self):
+        check_fields(self, "arguments")
 
 
 def generate(
@@ -73,12 +77,13 @@ def generate(
     """
     folder = Path(folder)
     manifest = folder / "manifest.json"
-    wanted = asdict(protocol) | {"seed": seed}
+    check(Few, batch, "arguments", "batch")
+    wanted = asdict(protocol) | {"seed": check(Seed, seed, "arguments", "seed")}
     if isinstance(pipeline, StockModel):
         wanted |= pipeline.describe()
     else:
         check_frames(pipeline, protocol)
-    if manifest.exists() and (found := read_json(manifest)) != wanted:
+    if manifest.exists() and (found := check(dict, read_json(manifest), manifest)) != wanted:
         differs = ", ".join(sorted(key for key in wanted if found.get(key) != wanted[key]))
         raise InputError(manifest, differs, "differ from the videos that are already there", "Choose another folder.")
     crew = processes()
@@ -122,7 +127,11 @@ def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[
     latent_frames = (protocol.frames - 1) // family_of(pipeline).strides(pipeline).frames + 1
     noise = noise_like(cond, latent_frames, each)
     try:
-        return to_frames(sample(pipeline, cond, noise, protocol.steps))
+        video = sample(pipeline, cond, noise, protocol.steps)
+        if not video.isfinite().all():
+            problem = "gives videos with values that are not numbers"
+            raise InputError(protocol.model, "weights", problem, "Restore them from their source.")
+        return to_frames(video)
     except torch.cuda.OutOfMemoryError as error:
         problem = f"ran out with {len(truths)} videos of {protocol.frames} frames at {protocol.size} px"
         raise InputError(protocol.model, "GPU memory", problem, "Film fewer together, or smaller ones.") from error

@@ -5,11 +5,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 import pandas as pd
 from huggingface_hub import HfApi, ModelCard, ModelCardData, hf_hub_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+from pisa_kit.core.checks import PlainName, check
 from pisa_kit.core.errors import InputError, check_choice, first_line
 from pisa_kit.core.storage import read_json
 from pisa_kit.models.zoo import ZOO
@@ -17,7 +18,7 @@ from pisa_kit.perception.trackers import SAM2
 
 PISA = "nyu-visionx/pisa-experiments"
 NOT_WANTED = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx")  # of models: pickles
-HUB_ERRORS = (httpx.HTTPError, OSError)  # the hub's own are of these kinds, the connection's and the disk's too
+HUB_ERRORS = (httpx2.HTTPError, OSError)  # the hub's own are of these kinds, the connection's and the disk's too
 CARD = """A `{kind}` after physics post-training with pisa_kit, the study kit for the PISA experiments
 ([arXiv 2503.09595](https://arxiv.org/abs/2503.09595)): simulated drops, first frame and caption to video.
 
@@ -65,6 +66,7 @@ def download(name: str, folder) -> list[Path]:
         InputError: unknown name, no connection, a gated or missing repository, too little disk space, or a file whose
             checksum is not the hub's (it is removed).
     """
+    check(PlainName, name, "arguments", "name", "Give a name of the list, or owner/name.")
     source = Source(name) if "/" in name else SOURCES[check_choice(name, SOURCES, "name")]
     folder = Path(folder)
     if source.kind == "model":

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.resize import resample, to_square
+from pisa_kit.core.checks import check
 from pisa_kit.core.devices import check_device, processes
 from pisa_kit.core.errors import InputError, check_choice, first_line
 from pisa_kit.core.storage import read_json
@@ -233,7 +234,8 @@ def open_model(name: str, path=None, device: str = "cpu", offload: bool = False,
         )
     parts = {"safety_checker": NoGuardrail()} if spec.pipeline.startswith("Cosmos") else {}
     if path is not None:
-        found = read_json(Path(path) / "model_index.json").get("_class_name")
+        index = Path(path) / "model_index.json"
+        found = check(dict, read_json(index), index).get("_class_name")
         if found != spec.pipeline:
             problem = f"is a {found}, {name} is a {spec.pipeline}"
             raise InputError(path, "_class_name", problem, "Choose the model's own name, or another folder.")

@@ -2,16 +2,20 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from pisa_kit.clips.annotations import dropped_index
 from pisa_kit.clips.clip import Clip
-from pisa_kit.clips.formats import find_clips, read_clip, write_clip
+from pisa_kit.clips.formats import Location, find_clips, read_clip, write_clip
 from pisa_kit.clips.resize import resample, to_square
+from pisa_kit.core.checks import Fps, Frames, PlainName, Side, check, check_fields
+from pisa_kit.core.devices import check_device
 from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.core.progress import Bar
-from pisa_kit.core.storage import read_json, write_json
+from pisa_kit.core.storage import locked, read_json, write_json
 from pisa_kit.perception.background_tracker import track_background
 from pisa_kit.perception.trackers import SAM2, Sam2, load_sam2
 
@@ -31,15 +35,32 @@ class Settings:
         weights: of SAM 2: a name on the Hugging Face hub, or a folder.
     """
 
-    size: int = 256
-    fps: float | None = None
-    frames: int | None = None
+    size: Side = 256
+    fps: Fps | None = None
+    frames: Frames | None = None
     crop: bool = False
     tracker: str = "background"
     weights: str = SAM2
 
     def __post_init__(self):
+        check_fields(self, "arguments")
         check_choice(self.tracker, TRACKERS, "tracker")
+
+
+class Entry(TypedDict, total=False):
+    """One clip: what became of it."""
+
+    frames: int
+    lost: list[int]
+    bytes: int
+    error: str
+
+
+class Manifest(TypedDict):
+    """What `manifest.json` holds."""
+
+    settings: dict[str, Any]
+    clips: dict[PlainName, Entry]
 
 
 def prepare(source, out, settings: Settings, device: str = "cpu") -> dict:
@@ -60,18 +81,27 @@ def prepare(source, out, settings: Settings, device: str = "cpu") -> dict:
         InputError: nothing to prepare, or a folder prepared with other settings.
     """
     out, locations = Path(out), find_clips(source)
+    if out.resolve() == Path(source).resolve():
+        raise InputError(out, "output", "is the source itself", "Choose another folder.")
+    check_device(device)
+    tracker = load_sam2(settings.weights, device) if settings.tracker == "sam2" else None
+    with locked(out):
+        return _prepare(source, locations, out, settings, tracker)
+
+
+def _prepare(source, locations: list[Location], out: Path, settings: Settings, tracker: Sam2 | None) -> dict:
     manifest = out / "manifest.json"
     wanted = {"source": str(Path(source).resolve())} | asdict(settings)
     found = _read_manifest(manifest) if manifest.exists() else {"settings": wanted, "clips": {}}
     if found["settings"] != wanted:
         differs = ", ".join(sorted(key for key in wanted if found["settings"].get(key) != wanted[key]))
         raise InputError(manifest, differs, "differ from the clips that are already there", "Choose another folder.")
-    tracker = load_sam2(settings.weights, device) if settings.tracker == "sam2" else None
     for location in Bar(locations, desc=f"preparing {out.name}", unit="clip"):
-        path = out / f"{location.name}.npz"
-        if path.exists() and "frames" in found["clips"].get(location.name, {}):
+        path, known = out / f"{location.name}.npz", found["clips"].get(location.name, {})
+        if "frames" in known and path.is_file() and path.stat().st_size == known.get("bytes"):
             continue
         try:
+            check(PlainName, location.name, location, "name", "Rename the file.")
             clip = _shaped(read_clip(location), settings)
             clip = clip if clip.masks is not None else _tracked(clip, tracker)
             if not clip.dropped[0].any():
@@ -82,7 +112,7 @@ def prepare(source, out, settings: Settings, device: str = "cpu") -> dict:
         else:
             write_clip(replace(clip, name=location.name), path)
             lost = (~clip.dropped.any((1, 2))).nonzero()[0].tolist()
-            found["clips"][location.name] = {"frames": len(clip), "lost": lost}
+            found["clips"][location.name] = {"frames": len(clip), "lost": lost, "bytes": path.stat().st_size}
         write_json(manifest, found)
     return found
 
@@ -114,8 +144,7 @@ def read_prepared(folder) -> list[Clip]:
 
 def _read_manifest(path: Path) -> dict:
     found = read_json(path)
-    if not isinstance(found, dict) or not isinstance(found.get("clips"), dict) or "settings" not in found:
-        raise InputError(path, "settings, clips", "are not in it: not made by `pisa prepare`", "Choose another folder.")
+    check(Manifest, found, path, remedy="It was not made by `pisa prepare`: choose another folder.")
     return found
 
 

@@ -15,8 +15,9 @@ from torch import nn
 from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
 from pisa_kit.clips.clip import Clip
+from pisa_kit.core.checks import Few, check
 from pisa_kit.core.devices import check_device
-from pisa_kit.core.errors import InputError, check_choice, check_workers, first_line
+from pisa_kit.core.errors import InputError, check_choice, first_line
 from pisa_kit.core.storage import WEIGHTS
 from pisa_kit.perception.background_tracker import Track, track_background
 from pisa_kit.perception.nets import PROMPT, MaskTracker, load_net
@@ -85,7 +86,7 @@ def track_clips(
         problem = "'reward' trains models and must not judge them"
         raise InputError("arguments", "tracker", problem, f"Use one of {', '.join(EVALUATION)}.")
     check_choice(tracker, EVALUATION, "tracker")
-    check_workers(workers)
+    check(Few, workers, "arguments", "workers")
     pairs = [(clip.frames, true.dropped[0]) for clip, true in zip(clips, truths, strict=True)]
     if tracker == "judge":
         model = load_tracker("judge", folder)

@@ -3,16 +3,19 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from joblib import delayed
+from typing_extensions import TypedDict
 
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import LAYOUTS, read_clip, write_clip
 from pisa_kit.core import artefacts
-from pisa_kit.core.errors import InputError, check_choice, check_workers
+from pisa_kit.core.checks import Count, Few, PlainName, Seed, check, check_fields
+from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
-from pisa_kit.core.storage import read_json, write_json
+from pisa_kit.core.storage import locked, read_json, write_json
 from pisa_kit.sim.scenes import SPLITS, sample
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.sim.simulate import simulate
@@ -33,8 +36,8 @@ class Recipe:
         ranges: what scenes are drawn from.
     """
 
-    count: int
-    seed: int = 0
+    count: Count
+    seed: Seed = 0
     objects: str = "seen"
     backgrounds: str = "seen"
     layout: str = "npz"
@@ -42,10 +45,7 @@ class Recipe:
     ranges: Ranges = field(default_factory=Ranges)
 
     def __post_init__(self):
-        if self.count < 1:
-            raise InputError("dataset", "count", f"is {self.count}", "Ask for at least one clip.")
-        if self.seed < 0:
-            raise InputError("dataset", "seed", f"is {self.seed}", "Use 0 or more.")
+        check_fields(self, "dataset")
         check_choice(self.layout, WRITABLE, "layout")
         check_choice(self.objects, SPLITS, "objects")
         check_choice(self.backgrounds, SPLITS, "backgrounds")
@@ -61,6 +61,20 @@ class Recipe:
         return simulate(scene, self.video.size, self.video.frames, self.video.fps, name=f"{index:05d}")
 
 
+class Entry(TypedDict):
+    """One clip of a dataset, as far as reading needs it."""
+
+    name: PlainName
+    bytes: int
+
+
+class Manifest(TypedDict):
+    """What `manifest.json` holds."""
+
+    recipe: dict[str, Any]
+    clips: list[Entry]
+
+
 def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
     """Simulates `recipe` into `folder`, one file or folder per clip and `manifest.json`; what is there already is kept.
 
@@ -74,40 +88,61 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
     Raises:
         InputError: the folder holds a dataset made from another recipe or by another simulator, or cannot be written.
     """
-    folder = Path(folder)
-    check_workers(workers)
+    folder, workers = Path(folder), check(Few, workers, "arguments", "workers")
     manifest = folder / "manifest.json"
     wanted = json.loads(json.dumps({**asdict(recipe), "simulator": artefacts.code("clips")}))
-    found = read_json(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
-    if not isinstance(found, dict) or not {"recipe", "clips"} <= set(found):
-        raise InputError(manifest, "recipe, clips", "are not in it: not a manifest of ours", "Choose another folder.")
-    if found["recipe"] != wanted:
-        differs = sorted(key for key in wanted if found["recipe"].get(key) != wanted[key])
-        remedy = "Choose another folder, delete this one, or repeat the original settings."
-        raise InputError(manifest, ", ".join(differs), "differ from the dataset that is already there", remedy)
-    if len(found["clips"]) == recipe.count:
-        return folder
-    write_json(manifest, found)
-    jobs = (delayed(_write_one)(folder.resolve(), recipe, index) for index in range(recipe.count))
-    done = results_of(jobs, workers)
-    clips = list(Bar(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
-    write_json(manifest, {"recipe": wanted, "clips": clips})
+    with locked(folder):
+        found = _read_manifest(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
+        if found["recipe"] != wanted:
+            differs = sorted(key for key in wanted if found["recipe"].get(key) != wanted[key])
+            remedy = "Choose another folder, delete this one, or repeat the original settings."
+            raise InputError(manifest, ", ".join(differs), "differ from the dataset that is already there", remedy)
+        whole = {entry["name"] for entry in found["clips"] if _bytes(folder / entry["name"]) == entry["bytes"]}
+        if len(whole) == recipe.count:
+            return folder
+        write_json(manifest, found)
+        jobs = (delayed(_write_one)(folder.resolve(), recipe, index, whole) for index in range(recipe.count))
+        done = results_of(jobs, workers)
+        clips = list(Bar(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
+        write_json(manifest, {"recipe": wanted, "clips": clips})
     return folder
 
 
-def _write_one(folder: Path, recipe: Recipe, index: int) -> dict:
+def _bytes(path: Path) -> int:
+    """What a clip's file, or its folder, holds; 0 where nothing is."""
+    files = [path] if path.is_file() else path.glob("*")
+    return sum(file.stat().st_size for file in files)
+
+
+def _write_one(folder: Path, recipe: Recipe, index: int, whole: set[str]) -> dict:
+    """Writes a clip unless it is there, and whole: as the manifest says, or (after an interruption) by reading it."""
     path = folder / (f"{index:05d}.npz" if recipe.layout == "npz" else f"{index:05d}")
-    if not path.exists():
+    if path.name not in whole and not (path.exists() and _is_clip(path, recipe)):
         write_clip(recipe.clip(index), path, recipe.layout)
     scene = sample(recipe.seed + index, recipe.ranges, recipe.objects, recipe.backgrounds)
     return {
         "name": path.name,
+        "bytes": _bytes(path),
         "seed": scene.seed,
         "caption": scene.caption,
         "height": round(scene.height, 4),
         "distance": round(scene.distance, 4),
         "objects": len(scene.things),
     }
+
+
+def _is_clip(path: Path, recipe: Recipe) -> bool:
+    try:
+        clip = read_clip(path, recipe.video.fps if recipe.layout != "npz" else None)
+    except InputError:
+        return False
+    return clip.frames.shape == (recipe.video.frames, recipe.video.size, recipe.video.size, 3)
+
+
+def _read_manifest(path: Path) -> dict:
+    found = read_json(path)
+    check(Manifest, found, path, remedy="It is no manifest of a dataset: choose another folder.")
+    return found
 
 
 def read_dataset(folder) -> list[Clip]:
@@ -117,8 +152,8 @@ def read_dataset(folder) -> list[Clip]:
         InputError: no manifest, an unfinished dataset, or a clip that cannot be read.
     """
     manifest = Path(folder) / "manifest.json"
-    described = read_json(manifest)
-    missing = described["recipe"]["count"] - len(described["clips"])
+    described = _read_manifest(manifest)
+    missing = described["recipe"].get("count", 0) - len(described["clips"])
     if missing:
         raise InputError(manifest, "clips", f"lacks {missing} clips", "Call write_dataset again to finish it.")
     return [read_clip(Path(folder) / entry["name"]) for entry in described["clips"]]

@@ -40,6 +40,7 @@ def simulate(
     Raises:
         RenderError: no off-screen renderer.
     """
+    check_fps(fps, name or "simulate")
     model = build(scene, size)
     motion = {len(scene.things) - 1: motion} if isinstance(motion, Motion) else motion
     moves = run_motion(scene, motion, frames, fps) if motion else run_physics(model, scene, frames, fps)

@@ -14,9 +14,9 @@ from pisa_kit.core import artefacts, progress
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import WEIGHTS, atomic_path, read_json, write_json
 from pisa_kit.models.embedded import load
+from pisa_kit.perception.prepare import read_prepared
 from pisa_kit.study.presets import PRESETS
 from pisa_kit.study.run import Run, open_run
-from pisa_kit.study.site import write_site
 from pisa_kit.training.rewards import load_rewards
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,8 +43,7 @@ def run_study(
     model: str | None = None,
     bench: str | None = None,
 ) -> Path:
-    """Runs the notebooks in order into `run.open_run`'s folder and collects results.json; finished ones are kept. Then
-    writes their pages, see `site.write_site`.
+    """Runs the notebooks in order into `run.open_run`'s folder and collects results.json; finished ones are kept.
 
     Args:
         preset: a name in `presets.PRESETS`.
@@ -62,6 +61,8 @@ def run_study(
     run = open_run(preset, Path(runs).resolve(), model, bench)
     if run.preset.base:
         load(run.preset.base)  # what cannot be used is said before anything runs
+    if run.preset.bench:
+        read_prepared(run.preset.bench)
     if run.preset.oro.perception == "real":
         load_rewards({name for weights in run.preset.oro.rewards.values() for name in weights}, "real")
     chosen = [path for path in notebooks() if path.stem.startswith(only or "")]
@@ -82,7 +83,6 @@ def run_study(
             seconds = _execute(path, run, {"MODEL": model, "BENCH": bench})
         _record(run, path.stem, key, seconds)
         say(f"{where}: {seconds:.0f} s")
-    write_site(run.folder)
     return run.folder / "results.json"
 
 

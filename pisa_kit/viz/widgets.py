@@ -5,7 +5,8 @@ from collections.abc import Callable
 import ipywidgets as widgets
 import numpy as np
 
-from pisa_kit.clips.clip import Clip
+from pisa_kit.clips.clip import Clip, Clips
+from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
 from pisa_kit.sim.probes import Cell
 from pisa_kit.viz import figures, training_figures
@@ -25,14 +26,20 @@ def inspect(truths, predictions) -> TrajectoryPlayer:
     Example:
         `inspect(truth, prediction)`
     """
-    truths = [truths] if isinstance(truths, Clip) else list(truths)
+    truths = _listed(truths, "truths")
     methods = predictions if isinstance(predictions, dict) else {"prediction": predictions}
-    methods = {name: [clips] if isinstance(clips, Clip) else list(clips) for name, clips in methods.items()}
+    methods = {name: _listed(clips, name) for name, clips in methods.items()}
     for name, clips in methods.items():
         if len(clips) != len(truths):
             problem = f"has {len(clips)} clips for {len(truths)} truths"
             raise InputError("inspect", name, problem, "Give one prediction per truth, in the same order.")
     return TrajectoryPlayer(truths, methods)
+
+
+def _listed(clips, field: str) -> list[Clip]:
+    """One clip or several as a list."""
+    clips = [clips] if isinstance(clips, Clip) else clips
+    return check(Clips, clips, "inspect", field, "Give a Clip with masks, or a list of them.")
 
 
 def cell_browser(truths: list[Clip], cells: list[Cell], methods: dict[str, list[Clip]]) -> widgets.VBox:
