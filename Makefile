@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 APT := libegl1 libopengl0 libgl1-mesa-dri
 
-.PHONY: study test full clean system
+.PHONY: study test full clean system browser
 study: $(READY)
 	$(BIN)/pisa study --preset mini
 full: $(READY)
 	$(BIN)/pisa study --preset full
-test: $(READY)
+test: $(READY) browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
@@ -38,6 +38,13 @@ system:
 	    echo "Missing system libraries. Install them and call make again: sudo apt-get install -y $$missing"; exit 1; \
 	  fi; \
 	fi
+
+# Tests of widgets play them in Chromium; without one they are skipped.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	} || echo "No Chromium: tests of widgets in a browser are skipped."
 
 clean:
 	rm -rf $(VENV) runs

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from pisa_kit.clips.clip import Camera, Clip
+from pisa_kit.clips.clip import Camera, Clip, check_fps
 from pisa_kit.sim.motion import Motion
 from pisa_kit.sim.mujoco_model import APT_LINE, RenderError, build, load_mujoco
 from pisa_kit.sim.scenes import Scene
