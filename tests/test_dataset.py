@@ -163,7 +163,7 @@ def test_any_number_of_a_preset_can_be_changed_by_name():
     [
         ("psft.training.step=1", "setting in Training: 'step' is unknown. Did you mean 'steps'"),
         ("psfd.clips=1", "setting in Preset: 'psfd' is unknown. Did you mean 'psft'"),
-        ("psft.clips=many", "psft.clips: is 'many', not of the kind of 4096"),
+        ("psft.clips=many", "psft.clips: is 'many', not of the kind of 1024"),
         ("psft=3", "psft: is not one number"),
         ("psft.clips", "clips: is not one number"),
         ("psft.training.steps=-4", "steps: is -4. Give a number above 0"),

@@ -7,6 +7,7 @@ import pytest
 
 from pisa_kit.metrics.appearance import background_psnr, object_colour_error
 from pisa_kit.metrics.evaluation import evaluate_videos, moves_as_said
+from pisa_kit.sim import motion
 from pisa_kit.sim.references import reference_video
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.settings import Ranges
@@ -79,5 +80,6 @@ def test_motion_is_compared_with_the_caption(verb, step, said):
         x, y = 30 + number * step[0], 30 + number * step[1]
         masks[number, y : y + 4, x : x + 4] = True
     assert moves_as_said(verb, masks) == said
+    assert all(moves_as_said(kind, masks) in (True, False) for kind in motion.KINDS)
     masks[1:] = False
     assert moves_as_said(verb, masks) is None

@@ -158,7 +158,7 @@ def test_a_failing_notebook_names_the_cell_and_keeps_what_was_done(tmp_path, mon
         notebook = nbformat.v4.new_notebook(
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
         )
-        start = "from pisa_kit.run import open_run\nrun = open_run(PRESET, RUNS)"
+        start = "from pisa_kit.study.run import open_run\nrun = open_run(PRESET, RUNS)"
         cells = [nbformat.v4.new_code_cell(text) for text in ('PRESET, RUNS = "", ""', start, code)]
         cells[0].metadata["tags"] = ["parameters"]
         notebook.cells = cells
@@ -174,7 +174,7 @@ def test_a_failing_notebook_names_the_cell_and_keeps_what_was_done(tmp_path, mon
 
 def test_full_publishes_figures_and_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "FIGURES", tmp_path / "figures")
-    run = open_run("full", tmp_path / "runs")
+    run = open_run(runner.PUBLISHED, tmp_path / "runs")
     run.save_results("00_x", {"value": np.float32(2)})
     (run.folder / "figures").mkdir()
     shutil.copy(__file__, run.folder / "figures" / "00_x.png")
@@ -185,7 +185,7 @@ def test_full_publishes_figures_and_numbers(tmp_path, monkeypatch):
 
 def test_another_model_does_not_replace_the_published_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "FIGURES", tmp_path / "figures")
-    run = open_run("full", tmp_path / "runs", model=tmp_path / "other")
+    run = open_run(runner.PUBLISHED, tmp_path / "runs", model=tmp_path / "other")
     run.save_results("00_x", {"value": 1})
     runner._record(run, "00_x", "abc", 1.0)
     assert (run.folder / "results.json").exists() and not (tmp_path / "figures").exists()

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     for seed, (name, kind) in enumerate(KINDS.items()):
         torch.manual_seed(seed)
-        save_net(folder / name, kind(8), 8, SETTINGS, [2, 1])
+        save_net(folder / name, kind(8), 8, asdict(SETTINGS), [2, 1])
     return folder
 
 
@@ -153,7 +153,7 @@ def spoil(kind: str, folder):
     elif kind == "not finite":
         model = FlowNet(8)
         nn.init.constant_(model.net.head.bias, torch.nan)
-        save_net(folder / "flow", model, 8, SETTINGS, [1])
+        save_net(folder / "flow", model, 8, asdict(SETTINGS), [1])
     else:
         (folder / "flow" / "config.json").write_text(json.dumps({"net": "FlowNet", "width": kind}))
 

@@ -12,7 +12,7 @@ from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.viz import figures
 from pisa_kit.viz.inspector import inspect_pair
-from pisa_kit.viz.widgets import cell_browser, live_curve, playground
+from pisa_kit.viz.widgets import cell_browser, live_curve, playground, try_models
 
 VIDEO = {"size": 32, "frames": 9, "fps": 16}
 
@@ -96,3 +96,29 @@ def test_a_click_on_a_cell_plays_its_clips(truth):
     before = movie.value
     method.value = "moved"
     assert movie.value != before and movie.value[:3] == b"GIF"
+
+
+def test_models_film_what_the_sliders_say():
+    calls = []
+
+    def film(verb, seed, height):
+        calls.append((verb, seed, height))
+        if verb == "explodes":
+            raise ValueError("cannot <explode>")
+        truth = simulate(sample(1).with_drop(height=height), **VIDEO)
+        return truth, {"frozen": simulate(replace(sample(1).with_drop(height=height), gravity=0.0), **VIDEO)}
+
+    box = try_models(film, ("falls", "explodes"), height=(0.2, 1.5, 0.8))
+    (slider,), (verb, seed, button), message, player = (
+        box.children[0].children,
+        box.children[1].children,
+        box.children[2],
+        box.children[3],
+    )
+    assert [track["name"] for track in player.views[0]["tracks"]] == ["truth", "frozen"]
+    slider.value, seed.value = 0.4, 3
+    button.click()
+    assert calls[-1] == ("falls", 3, 0.4) and len(box.children) == 4 and box.children[3] is not player
+    verb.value = "explodes"
+    button.click()
+    assert "cannot &lt;explode&gt;" in message.value

@@ -93,7 +93,7 @@ def moves_as_said(verb: str, masks: np.ndarray) -> bool | None:
     """Does the object move the way a caption of generic motion says (`motion.KINDS`)?
 
     Args:
-        verb: "falls", "rises", "drifts", "darts", "hovers" or "turns".
+        verb: in `motion.KINDS`.
         masks: (T, H, W) bool; first and last sight are compared.
 
     Returns:
@@ -109,6 +109,7 @@ def moves_as_said(verb: str, masks: np.ndarray) -> bool | None:
         "rises": down < -STILL,
         "drifts": abs(right) > STILL,
         "darts": np.hypot(right, down) > STILL,
+        "speeds": np.hypot(right, down) > STILL,
         "hovers": np.hypot(right, down) <= STILL,
         "turns": np.hypot(right, down) <= STILL,
     }[verb]

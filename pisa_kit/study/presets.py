@@ -44,20 +44,28 @@ SMOKE = Preset(
 MINI = Preset(
     "mini",
     seeds=(0,),
-    data=Data(test_clips=60, generic_clips=60, phone_resamples=400),
-    psft=Psft(data_sizes=(16, 256, 4096), data_steps=200, place_weights=()),
+    data=Data(test_clips=40, validation_clips=24, generic_clips=40, phone_resamples=400),
+    psft=Psft(
+        Training(300, 16, 4e-3, decay=0, ema=0.98, optimizer="muon", place_weight="moving"),
+        clips=1024,
+        data_sizes=(16, 128, 1024),
+        data_steps=100,
+        step_counts=(100, 300),
+        place_weights=(),
+    ),
     oro=Oro(
         OroSettings(
-            Training(64, 4, 3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
+            Training(48, 4, 3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
             weights=REWARDS["seg"],
-            gradient_steps=5,
-            eval_steps=(32, 64),
+            gradient_steps=2,
+            eval_steps=(24, 48),
         ),
-        rewards=_rewards("seg", "flow", "depth", "combined"),
+        clips=256,
+        rewards=_rewards("seg", "flow", "depth"),
         gradient_steps=(),
     ),
-    generalization=Generalization(clips=3, pairs=20),
-    distribution=Distribution(clips=512, pictures=1, rehearsals=500, simulated_falls=500),
+    generalization=Generalization((1.5, 2.0, 3.5, 5.0), (0.25, 0.5, 1.25, 2.0), clips=4, pairs=16),
+    distribution=Distribution(clips=512, pictures=1, worlds=128, rehearsals=500, simulated_falls=500),
 )
 GPU = Preset(  # one card of 24 to 80 GB: low-rank weights
     "gpu",

@@ -22,7 +22,8 @@ from pisa_kit.training.rewards import load_rewards
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 REPORT = "06_report"  # the notebook that reads the results of all others
-FIGURES = ROOT / "figures"  # what README shows: written by the full preset only
+FIGURES = ROOT / "figures"  # what README shows
+PUBLISHED = "mini"  # the preset that writes it; "full" again as soon as the miniature is the one that stays
 
 
 class NotebookError(RuntimeError):
@@ -130,13 +131,13 @@ def _parameters(path: Path) -> str:
 
 
 def _record(run: Run, notebook: str, fingerprint: str, seconds: float):
-    """Adds the notebook's numbers to results.json; the full preset also publishes them and the figures."""
+    """Adds the notebook's numbers to results.json; the published preset also publishes them and the figures."""
     path = run.folder / "results.json"
     collected = read_json(path) if path.exists() else {}
     entry = {"fingerprint": fingerprint, "date": date.today().isoformat(), "seconds": round(seconds, 1)}
     collected[notebook] = entry | {"results": run.results(notebook)}
     write_json(path, dict(sorted(collected.items())))
-    if run.preset == PRESETS["full"]:  # not with another model or other clips: README shows these figures
+    if run.preset == PRESETS[PUBLISHED]:  # not with another model or other clips: README shows these figures
         for figure in sorted((run.folder / "figures").glob(f"{notebook[:2]}_*")):
             with atomic_path(FIGURES / figure.name) as temporary:
                 shutil.copyfile(figure, temporary)

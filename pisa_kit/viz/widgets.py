@@ -1,6 +1,7 @@
 """Thin widgets over plain functions: the notebooks call the same functions once without them."""
 
 from collections.abc import Callable
+from html import escape
 
 import ipywidgets as widgets
 import numpy as np
@@ -104,6 +105,35 @@ def live_curve(every: int = 5) -> tuple[widgets.Image, Callable[[dict], None]]:
     return picture, watch
 
 
+def try_models(film: Callable[..., tuple[Clip, dict[str, Clip]]], verbs: tuple[str, ...], **ranges) -> widgets.VBox:
+    """Sliders for a new drop, which the models film beside the truth; shown in the trajectory inspector.
+
+    Args:
+        film: takes `verb`, `seed` and the slider values by name; returns the truth and {method: video with masks}.
+        verbs: what the caption may say the object does, e.g. ("falls", "rises").
+        ranges: slider name to (lowest, highest, start).
+    """
+    sliders = _sliders(ranges)
+    verb = widgets.Dropdown(options=verbs, description="caption says")
+    seed = widgets.BoundedIntText(min=0, max=10**6, description="noise seed")
+    button, message = widgets.Button(description="let go", button_style="primary"), widgets.HTML()
+    box = widgets.VBox([widgets.HBox([*sliders.values()]), widgets.HBox([verb, seed, button]), message])
+
+    def show(_=None):
+        message.value = "filming ..."
+        try:
+            truth, videos = film(verb=verb.value, seed=seed.value, **{name: one.value for name, one in sliders.items()})
+        except ValueError as error:
+            message.value = f"<b>{escape(str(error))}</b>"
+            return
+        message.value = ""
+        box.children = (*box.children[:3], inspect(truth, videos))
+
+    button.on_click(show)
+    show()
+    return box
+
+
 def playground(drop: Callable[..., Clip], **ranges: tuple[float, float, float]) -> widgets.VBox:
     """Sliders that film a new drop at every change and play it at once.
 
@@ -111,19 +141,14 @@ def playground(drop: Callable[..., Clip], **ranges: tuple[float, float, float]) 
         drop: takes the slider values by name, returns a simulated clip.
         ranges: slider name to (lowest, highest, start).
     """
-    sliders = {
-        name: widgets.FloatSlider(
-            value=start, min=low, max=high, step=0.01 if high < 10 else 0.1, description=name, continuous_update=False
-        )
-        for name, (low, high, start) in ranges.items()
-    }
+    sliders = _sliders(ranges)
     movie, figure, message = widgets.Image(format="gif"), widgets.Image(format="png"), widgets.HTML()
 
     def show(_=None):
         try:
             clip = drop(**{name: slider.value for name, slider in sliders.items()})
         except ValueError as error:
-            message.value = f"<b>{error}</b>"
+            message.value = f"<b>{escape(str(error))}</b>"
             return
         movie.value, figure.value = figures.gif(clip.frames, clip.fps), figures.png(figures.drop(clip))
         message.value = clip.caption
@@ -132,3 +157,13 @@ def playground(drop: Callable[..., Clip], **ranges: tuple[float, float, float]) 
         slider.observe(show, "value")
     show()
     return widgets.VBox([widgets.HBox([widgets.VBox([*sliders.values(), message]), movie]), figure])
+
+
+def _sliders(ranges: dict[str, tuple[float, float, float]]) -> dict[str, widgets.FloatSlider]:
+    options = {"continuous_update": False, "style": {"description_width": "initial"}}
+    return {
+        name: widgets.FloatSlider(
+            start, min=low, max=high, step=0.01 if high < 10 else 0.1, description=name, **options
+        )
+        for name, (low, high, start) in ranges.items()
+    }
