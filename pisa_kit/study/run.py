@@ -1,5 +1,6 @@
 """Where a study's artefacts live: every clip, model and video is made once, named after what shaped it, and kept."""
 
+import base64
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -203,11 +204,11 @@ class Run(ClipStore):
             figure.savefig(temporary, dpi=110)
         return figure
 
-    def save_gif(self, data: bytes, name: str) -> bytes:
-        """Writes a moving picture as figures/<name>.gif and returns it."""
-        with atomic_path(self.folder / "figures" / f"{name}.gif") as temporary:
+    def save_animation(self, data: bytes, name: str) -> str:
+        """Writes a moving WebP as figures/<name>.webp and returns HTML that shows it."""
+        with atomic_path(self.folder / "figures" / f"{name}.webp") as temporary:
             temporary.write_bytes(data)
-        return data
+        return f'<img alt="{name}" src="data:image/webp;base64,{base64.b64encode(data).decode()}">'
 
     def save_results(self, notebook: str, results: dict) -> Path:
         """Writes a notebook's numbers as results/<notebook>.json (numpy values allowed, NaN becomes null)."""

@@ -79,7 +79,7 @@ def gif(frames: np.ndarray, fps: float, width: int = 320) -> bytes:
 
 
 def moving_gallery(rows: dict[str, list[np.ndarray]], fps: float, scale: int = 2) -> bytes:
-    """Videos side by side as an endlessly playing GIF, a row per method.
+    """Videos side by side as an endlessly playing WebP (a tenth of a GIF), a row per method.
 
     Args:
         rows: label to videos (T, H, W, 3) uint8 of one shape, the same number in every row.
@@ -96,8 +96,11 @@ def moving_gallery(rows: dict[str, list[np.ndarray]], fps: float, scale: int = 2
         place = (2, row * height + height // 2 - 6)
         draw.multiline_text(place, textwrap.fill(label, 7), fill=colour(label), font=ImageFont.load_default(12))
     page = np.concatenate([np.broadcast_to(np.asarray(margin), (frames, *np.asarray(margin).shape)), page], 2)
-    page = np.concatenate([page, page[-1:].repeat(int(fps / 2), 0)])  # rests on the last frame
-    return encode_gif(page, fps, "gallery")
+    shown, *others = map(Image.fromarray, page)
+    rests = [round(1000 / fps)] * (frames - 1) + [600]  # milliseconds; the last frame stays for a moment
+    buffer = io.BytesIO()
+    shown.save(buffer, "webp", save_all=True, append_images=others, duration=rests, loop=0, quality=85, method=4)
+    return buffer.getvalue()
 
 
 def chronophotograph(frames: np.ndarray, masks: np.ndarray, step: int = 1) -> np.ndarray:
