@@ -19,8 +19,10 @@ from pisa_kit.study import runner
 from pisa_kit.study.presets import PRESETS
 from pisa_kit.study.run import open_run
 from pisa_kit.study.runner import NotebookError, notebooks, run_study
+from pisa_kit.viz.site import write_site
 
 NOTEBOOKS = notebooks()
+SOLUTIONS = runner.NOTEBOOKS / "solutions" / "solutions.ipynb"
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +38,7 @@ def smoke(tmp_path_factory):
     return results.parent, lines
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, SOLUTIONS], ids=lambda path: path.stem)
 def test_committed_notebook_is_clean(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
@@ -139,6 +141,24 @@ def test_the_inspectors_figure_is_in_the_executed_notebook(smoke):
     notebook = nbformat.read(folder / "notebooks" / "01_baseline_evaluation.ipynb", as_version=4)
     [cell] = [cell for cell in notebook.cells if "plotting.inspector(" in cell.source]
     assert any("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def test_the_worked_exercises_run(smoke):
+    folder, _ = smoke
+    runner._execute(SOLUTIONS, open_run("smoke", folder.parent), {})
+    assert (folder / "notebooks" / "solutions.ipynb").exists()
+
+
+def test_the_study_can_be_read_without_a_kernel(smoke):
+    folder, _ = smoke
+    index = write_site(folder)
+    text = index.read_text(encoding="utf-8")
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in index.parent.glob("0*.html")}
+    assert set(pages) == {path.stem for path in NOTEBOOKS} and all(f"{name}.html" in text for name in pages)
+    assert "report.html" in text and (index.parent / "report.html").exists()
+    assert pages["01_baseline_evaluation"].count('data-player="waiting"') == 1
+    assert all("application/vnd.jupyter.widget" not in page for page in pages.values())
+    assert sum(len(page) for page in pages.values()) < 15e6
 
 
 def test_a_second_run_does_nothing_again(smoke):

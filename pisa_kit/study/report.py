@@ -66,6 +66,46 @@ def table(results: dict[str, dict]) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(ours.values(), columns=paper.columns), paper], ignore_index=True)
 
 
+HEADLINE = {  # columns of the headline: metric, its name in README, its format
+    "l2": ("official L2", ".3f"),
+    "fixed_l2": ("fixed L2", ".3f"),
+    "visibility": ("object visible", ".0%"),
+    "object_colour_error": ("colour error", ".3f"),
+}
+
+
+def headline(results: dict[str, dict], split: str = "unseen") -> list[str]:
+    """The lines of a Markdown table: every method of notebooks 02 and 03, its errors and its gravity, with intervals.
+
+    Args:
+        results: notebook name to what it saved.
+        split: of the held-out drops.
+    """
+    summary = results["02_psft"]["summary"] + results["03_oro"]["summary"]
+    cells = {(row["method"], row["metric"]): row for row in summary if row["split"] == split}
+    gravity = {row["method"]: row for row in results["02_psft"]["g_eff"] if row["split"] == split}
+    lines = ["| method | " + " | ".join(name for name, _ in HEADLINE.values()) + " | median g_eff [m/s²] |"]
+    lines.append("|---" * (len(HEADLINE) + 2) + "|")
+    for method in dict.fromkeys(method for method, _ in cells):
+        shown = []
+        for metric, (_, form) in HEADLINE.items():
+            row = cells[method, metric]
+            shown.append(f"{row['mean']:{form}} [{row['low']:{form}}, {row['high']:{form}}]")
+        row = gravity.get(method)
+        known = row is not None and row["median"] is not None
+        shown.append("{median:.1f} [{low:.1f}, {high:.1f}]".format(**row) if known else "-")
+        lines.append(f"| {method} | " + " | ".join(shown) + " |")
+    return lines
+
+
+def as_markdown(found: list[Finding]) -> list[str]:
+    """The lines of a Markdown table of findings."""
+    lines = ["| the paper says | its number | here | | bounded by |", "|---|---|---|---|---|"]
+    return lines + [
+        f"| {one.claim} | {one.paper} | {one.ours or '-'} | **{one.status}** | {one.ceiling or '-'} |" for one in found
+    ]
+
+
 def findings(results: dict[str, dict]) -> list[Finding]:
     """The paper's findings in its order; those whose notebook has not run are "not tested".
 
