@@ -191,7 +191,7 @@ def _swap(new: Path, path: Path) -> None:
     if not path.exists():
         os.rename(new, path)
         return
-    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}"))
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}{os.getpid()}."))
     os.rename(path, old)
     try:
         os.rename(new, path)

@@ -52,9 +52,26 @@ def locked(folder) -> Iterator[None]:
         except OSError as error:
             remedy = "Wait until it has finished, or choose another folder."
             raise InputError(folder, "folder", "is being written by another process", remedy) from error
-        for left in folder.glob(f".*{UNFINISHED}*"):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        sweep(folder)
         yield
+
+
+def sweep(folder, stem: str = "*") -> None:
+    """Removes what killed processes of this machine left unfinished in a folder, of all files or of one."""
+    for left in Path(folder).glob(f".{stem}{UNFINISHED}*"):
+        process = left.name.split(UNFINISHED)[1].split(".")[0]
+        if not (process.isdigit() and _alive(int(process))):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return process != os.getpid()
 
 
 @contextmanager
@@ -69,7 +86,9 @@ def atomic_path(path):
         if path.exists() and not path.is_file():
             raise InputError(path, "output", "is a folder or a device, not a file", "Choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}{UNFINISHED}", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}{UNFINISHED}{os.getpid()}.", suffix=path.suffix
+        )
         os.close(handle)
         temporary = Path(name)
         try:
@@ -93,7 +112,7 @@ def atomic_folder(path, place=os.rename):
     path = Path(path)
     with disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}"))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}{os.getpid()}."))
         try:
             yield temporary
             temporary.chmod(0o755)
