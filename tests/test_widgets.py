@@ -51,7 +51,7 @@ def test_playground_plays_a_new_drop_and_reports_bad_values():
     sliders, movie = box.children[0].children
     slider, message = sliders.children
     first = bytes(movie.value)
-    assert first.startswith(b"GIF") and bytes(box.children[1].value).startswith(b"\x89PNG")
+    assert first[8:12] == b"WEBP" and bytes(box.children[1].value).startswith(b"\x89PNG")
     slider.value = 0.4
     assert bytes(movie.value) != first and calls == [0.8, slider.value]
     slider.value = 1.5
@@ -95,7 +95,7 @@ def test_a_click_on_a_cell_plays_its_clips(truth):
     assert "1 to 2 m high" in title.value and "outside" in title.value and movie.value != first
     before = movie.value
     method.value = "moved"
-    assert movie.value != before and movie.value[:3] == b"GIF"
+    assert movie.value != before and movie.value[8:12] == b"WEBP"
 
 
 def test_models_film_what_the_sliders_say():

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from pisa_kit.clips.clip import Clip
-from pisa_kit.clips.media import encode_gif
 from pisa_kit.metrics.fall_time import track
 
 COLOURS = {
@@ -72,14 +71,23 @@ def png(figure: Figure, dpi: int = 90) -> bytes:
     return buffer.getvalue()
 
 
-def gif(frames: np.ndarray, fps: float, width: int = 320) -> bytes:
-    """Frames (T, H, W, 3) uint8 as an endlessly playing GIF, enlarged to `width` pixels."""
+def movie(frames: np.ndarray, fps: float, width: int = 320) -> bytes:
+    """Frames (T, H, W, 3) uint8 as an endlessly playing WebP, enlarged to about `width` pixels."""
     scale = max(1, round(width / frames.shape[2]))
-    return encode_gif(frames.repeat(scale, 1).repeat(scale, 2), fps, "gif")
+    return _webp(frames.repeat(scale, 1).repeat(scale, 2), [round(1000 / fps)] * len(frames))
+
+
+def _webp(frames: np.ndarray, milliseconds: list[int]) -> bytes:
+    """A tenth of a GIF's size."""
+    shown, *others = map(Image.fromarray, frames)
+    buffer = io.BytesIO()
+    options = {"duration": milliseconds, "loop": 0, "quality": 85, "method": 4}
+    shown.save(buffer, "webp", save_all=True, append_images=others, **options)
+    return buffer.getvalue()
 
 
 def moving_gallery(rows: dict[str, list[np.ndarray]], fps: float, scale: int = 2) -> bytes:
-    """Videos side by side as an endlessly playing WebP (a tenth of a GIF), a row per method.
+    """Videos side by side as an endlessly playing WebP, a row per method.
 
     Args:
         rows: label to videos (T, H, W, 3) uint8 of one shape, the same number in every row.
@@ -96,11 +104,7 @@ def moving_gallery(rows: dict[str, list[np.ndarray]], fps: float, scale: int = 2
         place = (2, row * height + height // 2 - 6)
         draw.multiline_text(place, textwrap.fill(label, 7), fill=colour(label), font=ImageFont.load_default(12))
     page = np.concatenate([np.broadcast_to(np.asarray(margin), (frames, *np.asarray(margin).shape)), page], 2)
-    shown, *others = map(Image.fromarray, page)
-    rests = [round(1000 / fps)] * (frames - 1) + [600]  # milliseconds; the last frame stays for a moment
-    buffer = io.BytesIO()
-    shown.save(buffer, "webp", save_all=True, append_images=others, duration=rests, loop=0, quality=85, method=4)
-    return buffer.getvalue()
+    return _webp(page, [round(1000 / fps)] * (frames - 1) + [600])  # the last frame stays for a moment
 
 
 def chronophotograph(frames: np.ndarray, masks: np.ndarray, step: int = 1) -> np.ndarray:

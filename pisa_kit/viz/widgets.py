@@ -53,14 +53,14 @@ def cell_browser(truths: list[Clip], cells: list[Cell], methods: dict[str, list[
     columns = sorted({cell.distance for cell in cells})
     rows = sorted({cell.height for cell in cells}, reverse=True)
     method = widgets.Dropdown(options=list(methods), description="method")
-    movie, title = widgets.Image(format="gif"), widgets.HTML()
+    movie, title = widgets.Image(format="webp"), widgets.HTML()
     chosen = cells[0]
 
     def show(_=None):
         videos = methods[method.value]
         pairs = [(truths[i].frames, videos[i].frames) for i, cell in enumerate(cells) if cell == chosen]
         picture = np.concatenate([np.concatenate(pair, 1) for pair in pairs], 2)
-        movie.value = figures.gif(picture, truths[0].fps, width=160 * len(pairs))
+        movie.value = figures.movie(picture, truths[0].fps, width=160 * len(pairs))
         (near, far), (low, high) = chosen.distance, chosen.height
         where = "inside" if chosen.inside else "outside"
         title.value = f"{near:g} to {far:g} m away, {low:g} to {high:g} m high, {where} the training range"
@@ -142,7 +142,7 @@ def playground(drop: Callable[..., Clip], **ranges: tuple[float, float, float]) 
         ranges: slider name to (lowest, highest, start).
     """
     sliders = _sliders(ranges)
-    movie, figure, message = widgets.Image(format="gif"), widgets.Image(format="png"), widgets.HTML()
+    movie, figure, message = widgets.Image(format="webp"), widgets.Image(format="png"), widgets.HTML()
 
     def show(_=None):
         try:
@@ -150,7 +150,7 @@ def playground(drop: Callable[..., Clip], **ranges: tuple[float, float, float]) 
         except ValueError as error:
             message.value = f"<b>{escape(str(error))}</b>"
             return
-        movie.value, figure.value = figures.gif(clip.frames, clip.fps), figures.png(figures.drop(clip))
+        movie.value, figure.value = figures.movie(clip.frames, clip.fps), figures.png(figures.drop(clip))
         message.value = clip.caption
 
     for slider in sliders.values():
