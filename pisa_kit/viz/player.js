@@ -103,7 +103,7 @@ async function render({ model, el }) {
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", curve.label);
     const move = (event) => {
-      const box = canvas.getBoundingClientRect(), time = axisTime((event.clientX - box.left) / box.width);
+      const box = canvas.getBoundingClientRect(), time = axisTime(event.clientX - box.left, box.width);
       state.hover = { key, time };
       if (event.buttons) { setPlaying(false); seek(time); } else draw();
     };
@@ -120,8 +120,8 @@ async function render({ model, el }) {
   const truth = () => state.tracks[0];
   const duration = () => Math.max(...state.tracks.map((track) => (track.count - 1) / track.fps));
   const frameOf = (track, time = state.time) => Math.round(time * track.fps + 1e-6);
-  const MARGIN = 0.09; // share of a chart left of its axis
-  const axisTime = (share) => Math.min(Math.max((share - MARGIN) / (0.98 - MARGIN), 0), 1) * duration();
+  const LEFT = 36, RIGHT = 10; // pixels of a chart beside its axes
+  const axisTime = (x, width) => Math.min(Math.max((x - LEFT) / (width - LEFT - RIGHT), 0), 1) * duration();
 
   function seek(time) {
     const fastest = Math.max(...state.tracks.map((track) => track.fps));
@@ -263,16 +263,16 @@ async function render({ model, el }) {
     if (curve.zero) low = Math.min(0, low);
     if (curve.top) high = Math.max(curve.top, high);
     if (high - low < (curve.least ?? 1e-3)) { const middle = (high + low) / 2, half = (curve.least ?? 1) / 2; [low, high] = [middle - half, middle + half]; }
-    const X = (time) => w * (MARGIN + (0.98 - MARGIN) * time / duration());
+    const X = (time) => LEFT + (w - LEFT - RIGHT) * time / duration();
     const Y = (value) => { const share = (value - low) / (high - low); return curve.down ? top + share * (bottom - top) : bottom - share * (bottom - top); };
     context.font = "11px sans-serif";
     context.fillStyle = ink;
     context.textAlign = "left";
-    context.fillText(curve.label, w * MARGIN, 11);
+    context.fillText(curve.label, LEFT, 11);
     context.globalAlpha = 0.75;
     context.textAlign = "right";
     const digits = high - low < 3 ? 2 : 0;
-    for (const value of [low, high]) context.fillText(value.toFixed(digits), w * MARGIN - 4, Y(value) + 4);
+    for (const value of [low, high]) context.fillText(value.toFixed(digits), LEFT - 4, Y(value) + 4);
     context.textAlign = "center";
     for (const time of [0, duration() / 2, duration()]) context.fillText(`${time.toFixed(2)}${time ? "" : " s"}`, Math.min(X(time), w - 14), height - 3);
     context.globalAlpha = 0.25;
