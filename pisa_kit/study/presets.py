@@ -46,11 +46,11 @@ MINI = Preset(
     seeds=(0,),
     data=Data(test_clips=40, validation_clips=24, generic_clips=40, phone_resamples=400),
     psft=Psft(
-        Training(300, 16, 4e-3, decay=0, ema=0.98, optimizer="muon", place_weight="moving"),
+        Training(200, 16, 4e-3, decay=0, ema=0.98, optimizer="muon", place_weight="moving"),
         clips=1024,
         data_sizes=(16, 128, 1024),
         data_steps=100,
-        step_counts=(100, 300),
+        step_counts=(100, 200),
         place_weights=(),
     ),
     oro=Oro(
