@@ -158,7 +158,7 @@ def test_the_study_can_be_read_without_a_kernel(smoke):
     assert "report.html" in text and (index.parent / "report.html").exists()
     assert pages["01_baseline_evaluation"].count('data-player="waiting"') == 1
     assert all("application/vnd.jupyter.widget" not in page for page in pages.values())
-    assert sum(len(page) for page in pages.values()) < 15e6
+    assert sum(len(page) for page in pages.values()) < 20e6
 
 
 def test_a_second_run_does_nothing_again(smoke):
