@@ -1,6 +1,6 @@
 """Two ratios of the embedded model: `python tests/bench_model.py [--rounds 5]`.
 
-Sampling: seconds per clip of `generators.generate` over those of one call of the stock pipeline per clip, with the same
+Sampling: seconds per clip of `generation.generate` over those of one call of the stock pipeline per clip, with the same
 number of steps. Training: seconds per step of `training.train` over those of forward and backward of the same batches.
 Both sides take turns in one process; medians over the rounds are compared.
 """
@@ -8,18 +8,19 @@ Both sides take turns in one process; medians over the rounds are compared.
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from pisa_kit.models.embedded import PROMPT_TOKENS, load
+from pisa_kit.models.embedded import PROMPT_TOKENS, SHIFT, load
 from pisa_kit.models.generation import Protocol, generate
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.training.loop import read_log, seeded, train
-from pisa_kit.training.psft import cache_latents, velocity_loss
+from pisa_kit.training.psft import cache_latents, make_batch, velocity_loss
 from pisa_kit.training.settings import Training
 
 CLIPS, STEPS, BATCH = 8, 10, 16
@@ -61,19 +62,14 @@ def training(pipeline, rounds: int, folder: Path) -> tuple[float, float]:
     frames, masks = (np.stack([getattr(clip, name) for clip in clips]) for name in ("frames", "dropped"))
     captions = [clip.caption for clip in clips]
     cached = cache_latents(pipeline, frames, masks, captions, folder / "latents.npz")
-    model, bare = pipeline.transformer, []
-
-    def batch(step, process, processes):
-        chosen = np.random.default_rng(step).choice(len(clips), BATCH, replace=False)
-        return {name: torch.from_numpy(array[chosen]) for name, array in cached.items()}
-
+    model, bare, loss = pipeline.transformer, [], partial(velocity_loss, shift=SHIFT)
     for number in range(rounds):
         settings = Training(steps=5 * (number + 1), batch=BATCH, learning_rate=1e-5, decay=0, log_every=1)
-        train(model.train(), velocity_loss, batch, settings, folder / "run")
+        train(model.train(), loss, partial(make_batch, cached, pipeline, settings), settings, folder / "run")
         for step in range(5):
-            given = batch(step, 0, 1)
+            given = make_batch(cached, pipeline, settings, step)
             start = time.perf_counter()
-            velocity_loss(model, given, seeded(step))["loss"].backward()
+            loss(model, given, seeded(step))["loss"].backward()
             bare.append(time.perf_counter() - start)
             model.zero_grad()
     return float(np.median([line["seconds"] for line in read_log(folder / "run")][1:])), float(np.median(bare[1:]))

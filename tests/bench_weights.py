@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import torch
+from diffusers import AutoencoderKLWan
 from perception_accuracy import perception_accuracy
 
 from pisa_kit.metrics.evaluation import evaluate_videos
@@ -60,12 +61,19 @@ def agreement(films, drops) -> pd.DataFrame:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=64)
-    half = parser.parse_args().clips // 2
+    parser.add_argument(
+        "--codec", help="print only the decibels of another autoencoder, e.g. pisa_kit/weights/next/vae"
+    )
+    given = parser.parse_args()
+    half = given.clips // 2
     starts = {"seen": 10_000_000, "unseen": 11_000_000}
     scenes = [sample(seed + i, objects=split, backgrounds=split) for split, seed in starts.items() for i in range(half)]
     drops, base = [simulate(scene, name=f"{scene.seed}") for scene in scenes], load()
-    copies = reconstruct(base.vae, np.stack([drop.frames for drop in drops]))
+    vae = AutoencoderKLWan.from_pretrained(given.codec, torch_dtype=torch.float32) if given.codec else base.vae
+    copies = reconstruct(vae, np.stack([drop.frames for drop in drops]))
     print("autoencoder [dB]:", {name: round(value, 2) for name, value in codec(drops, copies).items()})
+    if given.codec:
+        return
     for what, frames in {"true frames": None, "reconstructions": list(copies)}.items():
         print(
             f"\n{what}, {len(drops)} clips\n{pd.DataFrame(perception_accuracy(drops, frames)).T.round(4).to_string()}"

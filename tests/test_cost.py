@@ -1,11 +1,13 @@
 """Seconds and memory of a tuning step: more steps with gradients cost more, checkpointing costs less memory."""
 
+import time
 from dataclasses import replace
 
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from pisa_kit.study import cost
 from pisa_kit.study.cost import PeakMemory, step_cost
 from pisa_kit.training.settings import OroSettings, Training
 
@@ -45,11 +47,12 @@ def one_thread():  # threads of two processes that share a core make seconds mea
     torch.set_num_threads(before)
 
 
-def test_memory_grows_with_the_steps_and_shrinks_with_checkpointing(one_thread):
+def test_memory_grows_with_the_steps_and_shrinks_with_checkpointing(one_thread, monkeypatch):
+    monkeypatch.setattr(cost.time, "perf_counter", time.process_time)  # not what other processes do
     one, whole = (step_cost(replace(SETTINGS, gradient_steps=through)) for through in (1, 6))
     again = step_cost(replace(SETTINGS, gradient_steps=6, gradient_checkpointing="all"), rounds=1)
     assert 0 < one["mib"] < 0.6 * whole["mib"] and again["mib"] < 0.6 * whole["mib"]
-    assert 0 < one["seconds"] < 1.5 * whole["seconds"], "other processes may slow one of them down"
+    assert 0 < one["seconds"] < whole["seconds"]
 
 
 def test_memory_is_the_same_every_time():

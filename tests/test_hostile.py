@@ -31,7 +31,7 @@ from pisa_kit.sim.settings import Video
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.viz.widgets import inspect
 
-EXAMPLES = int(os.environ.get("PISA_SEARCH", 40))  # of each search; thousands for a night
+EXAMPLES = int(os.environ.get("PISA_SEARCH", 60))  # of each search; thousands for a night
 SEARCH = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 SMALL = ["--count", "1", "--size", "32", "--frames", "3", "--workers", "1"]
 BALL = str(DATA / "balldrop_120fps.mp4")

@@ -14,7 +14,7 @@ import pytest
 
 from pisa_kit.models.embedded import assemble
 
-KILLS = int(os.environ.get("PISA_KILLS", 1))  # of each command; 20 for a night
+KILLS = int(os.environ.get("PISA_KILLS", 2))  # of each command; 20 for a night
 PISA = [sys.executable, "-m", "pisa_kit.cli"]
 SMALL = ["--count", "6", "--size", "32", "--frames", "5"]
 COMMANDS = {

@@ -117,7 +117,7 @@ def test_distribution_numbers(smoke):
     assert {"base", "PSFT", "ambiguous PSFT", "codec", "best guess"} <= set(possible)
     assert possible["ideal"] == "passes" and possible["frozen"] == possible["slow gravity"] == "fails"
     assert len(results["trainings"]) == 4 * len(PRESETS["smoke"].seeds) + 5  # models, references
-    assert all(row["one answer"] > 0.5 for row in results["rejections"]), "8 videos; test_distribution has the power"
+    assert [row["one answer"] for row in results["rejections"]] == [1.0]
 
 
 def test_report_page(smoke):
@@ -158,7 +158,7 @@ def test_the_study_can_be_read_without_a_kernel(smoke):
     assert "report.html" in text and (index.parent / "report.html").exists()
     assert pages["01_baseline_evaluation"].count('data-player="waiting"') == 1
     assert all("application/vnd.jupyter.widget" not in page for page in pages.values())
-    assert sum(len(page) for page in pages.values()) < 20e6
+    assert sum(len(page) for page in pages.values()) < 15e6
 
 
 def test_a_second_run_does_nothing_again(smoke):

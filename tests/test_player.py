@@ -166,5 +166,4 @@ def test_it_plays_fast_and_switches_clips_at_once(tmp_path, size, frames, least)
         switch = (
             "async () => { const t = performance.now(); await %s.pisaPlayer.choose(%d); return performance.now() - t; }"
         )
-        milliseconds = min(tab.evaluate(switch % (PLAYER, clip)) for clip in (1, 0, 1, 0))
-        assert milliseconds <= (300 if size == 64 else 1000)  # 280 ms for the larger one, on cores without other work
+        assert tab.evaluate(switch % (PLAYER, 1)) <= 300, "the next clip was decoded while the first one played"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pisa_kit.study import report
+from pisa_kit.study import report, tables
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,10 +29,10 @@ def test_gravity_from_pixels(results):
 
 
 def test_tables(results):
-    lines = report.headline(results)
+    lines = tables.headline(results)
     assert len(lines) > 5
     for file in ("README.md", "docs/results.md"):
         text = (ROOT / file).read_text(encoding="utf-8")
         assert "\n".join(lines) in text, file
-    found = report.as_markdown(report.findings(results))
+    found = tables.as_markdown(report.findings(results))
     assert "\n".join(found) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")

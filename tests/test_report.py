@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pisa_kit.study import report
+from pisa_kit.study import report, tables
 from pisa_kit.study.report import CANNOT_BE_ASKED, NOT_REPRODUCED, NOT_TESTED, REPRODUCED
 
 
@@ -125,12 +125,12 @@ def test_what_cannot_be_measured_or_asked_is_not_a_finding(results, landed, alig
 
 
 def test_nothing_has_run():
-    assert report.table({})["method"].str.startswith("paper").all()
+    assert tables.table({})["method"].str.startswith("paper").all()
     assert {one.status for one in report.findings({})} == {NOT_TESTED}
 
 
 def test_table_holds_ours_and_the_published_rows(results):
-    table = report.table(results).set_index("method")
+    table = tables.table(results).set_index("method")
     assert table.loc["ours: PSFT", "unseen L2"] == "0.100 [0.090, 0.110]"
     assert table.loc["paper: Open-Sora + PSFT (base)", "unseen L2"] == "0.028"
     assert not table.isna().any().any()
@@ -139,7 +139,7 @@ def test_table_holds_ours_and_the_published_rows(results):
 def test_the_page_needs_no_other_file(results, tmp_path):
     (tmp_path / "02_before_and_after.png").write_bytes(b"\x89PNG <picture>")
     found = report.findings(results)
-    page = report.write_page(tmp_path / "report.html", "A <title>", "note", report.table(results), found, tmp_path)
+    page = report.write_page(tmp_path / "report.html", "A <title>", "note", tables.table(results), found, tmp_path)
     text = page.read_text(encoding="utf-8")
     assert "A &lt;title&gt;" in text and text.count("data:image/png;base64,") == 1
     assert not re.search(r'(src|href)="(?!data:)', text)

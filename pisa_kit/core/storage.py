@@ -1,6 +1,6 @@
 """Reading and writing files so that bad input says what is wrong and a crash leaves no half file."""
 
-import fcntl
+import glob
 import io
 import json
 import os
@@ -12,6 +12,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
+import psutil
+from filelock import FileLock, Timeout
 from zlib_ng import zlib_ng
 
 from pisa_kit.core.errors import InputError, first_line
@@ -45,33 +47,26 @@ def locked(folder) -> Iterator[None]:
     folder = Path(folder)
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w", encoding="utf-8")
-    with lock:
+    lock = FileLock(folder / ".lock", blocking=False)
+    with disk(folder):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            lock.acquire()
+        except Timeout as error:
             remedy = "Wait until it has finished, or choose another folder."
             raise InputError(folder, "folder", "is being written by another process", remedy) from error
+    try:
         sweep(folder)
         yield
+    finally:
+        lock.release()
 
 
-def sweep(folder, stem: str = "*") -> None:
+def sweep(folder, stem: str | None = None) -> None:
     """Removes what killed processes of this machine left unfinished in a folder, of all files or of one."""
-    for left in Path(folder).glob(f".{stem}{UNFINISHED}*"):
-        process = left.name.split(UNFINISHED)[1].split(".")[0]
-        if not (process.isdigit() and _alive(int(process))):
+    for left in Path(folder).glob(f".{'*' if stem is None else glob.escape(stem)}{UNFINISHED}*"):
+        process = left.name.split(UNFINISHED)[-1].split(".")[0]
+        if not (process.isdigit() and psutil.pid_exists(int(process))):
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return process != os.getpid()
 
 
 @contextmanager

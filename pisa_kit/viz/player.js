@@ -9,6 +9,7 @@ const CURVES = {
   l2: { label: "distance from the truth [widths]", zero: true, paired: true },
   iou: { label: "IoU with the truth", zero: true, top: 1, paired: true },
 };
+const KEPT = 8; // decoded clips
 const TAIL = 0.6; // seconds over which a trail fades
 
 function element(tag, options = {}, ...children) {
@@ -385,8 +386,17 @@ async function render({ model, el }) {
       return made;
     }));
   }
+  const ready = new Map(); // clips that were decoded, the latest last; the next ones are decoded while nothing else is to do
+  function decoded(index) {
+    const tracks = ready.get(index) ?? decode(views[index]);
+    ready.delete(index);
+    ready.set(index, tracks);
+    if (ready.size > KEPT) ready.delete(ready.keys().next().value);
+    return tracks;
+  }
+  const idle = window.requestIdleCallback ?? ((act) => setTimeout(act, 200));
   async function choose(index) {
-    const tracks = await decode(views[index]);
+    const tracks = await decoded(index);
     Object.assign(state, { clip: index, tracks, hover: null });
     state.time = Math.min(state.time, duration());
     slider.max = duration();
@@ -396,6 +406,8 @@ async function render({ model, el }) {
     drawStage();
     draw();
     el.dataset.clip = index;
+    const around = order(), at = around.indexOf(index);
+    for (const next of [around[at + 1], around[at - 1]]) if (next !== undefined && !ready.has(next)) idle(() => decoded(next));
   }
 
   // --- export --------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pisa_kit.clips.clip import Clip, Clips
 from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
 from pisa_kit.sim.probes import Cell
-from pisa_kit.viz import figures, training_figures
+from pisa_kit.viz import figures, moving, training_figures
 from pisa_kit.viz.player import TrajectoryPlayer
 
 
@@ -60,7 +60,7 @@ def cell_browser(truths: list[Clip], cells: list[Cell], methods: dict[str, list[
         videos = methods[method.value]
         pairs = [(truths[i].frames, videos[i].frames) for i, cell in enumerate(cells) if cell == chosen]
         picture = np.concatenate([np.concatenate(pair, 1) for pair in pairs], 2)
-        movie.value = figures.movie(picture, truths[0].fps, width=160 * len(pairs))
+        movie.value = moving.movie(picture, truths[0].fps, width=160 * len(pairs))
         (near, far), (low, high) = chosen.distance, chosen.height
         where = "inside" if chosen.inside else "outside"
         title.value = f"{near:g} to {far:g} m away, {low:g} to {high:g} m high, {where} the training range"
@@ -150,7 +150,7 @@ def playground(drop: Callable[..., Clip], **ranges: tuple[float, float, float]) 
         except ValueError as error:
             message.value = f"<b>{escape(str(error))}</b>"
             return
-        movie.value, figure.value = figures.movie(clip.frames, clip.fps), figures.png(figures.drop(clip))
+        movie.value, figure.value = moving.movie(clip.frames, clip.fps), figures.png(figures.drop(clip))
         message.value = clip.caption
 
     for slider in sliders.values():
