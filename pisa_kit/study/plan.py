@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 
 from pisa_kit.core.devices import device
+from pisa_kit.models.adapters import LAYERS
 from pisa_kit.study.counting import Parts, activations, decoding, forward, looking, skeleton, tuning_activations
 from pisa_kit.study.settings import Preset
-from pisa_kit.training.psft import LARGE, LORA_LAYERS
+from pisa_kit.training.psft import LARGE
 from pisa_kit.training.settings import Training
 
 STATE = 16  # bytes per trained weight: gradient, two moments of AdamW, and the average, in float32
@@ -25,7 +26,7 @@ def memory(parts: Parts, training: Training, dtype: torch.dtype) -> tuple[float,
     size, wide = sum(p.numel() for p in model.parameters()), torch.finfo(dtype).bits / 8
     if not training.lora_rank:
         return 4.0 * size, STATE * float(size)
-    layers = [layer for name, layer in model.named_modules() if name.endswith(tuple(f".{one}" for one in LORA_LAYERS))]
+    layers = [layer for name, layer in model.named_modules() if name.endswith(tuple(f".{one}" for one in LAYERS))]
     added = sum(training.lora_rank * (layer.in_features + layer.out_features) for layer in layers)
     return wide * size, (STATE + 4.0) * added
 
