@@ -45,6 +45,7 @@ class Wan:
 
     pipeline, autoencoder, transformer = WanImageToVideoPipeline, AutoencoderKLWan, WanTransformer3DModel
     prompt_tokens = 512
+    recommended = "wan2.2-ti2v-5b"  # in the zoo: what its makers film with
 
     @staticmethod
     def strides(pipeline: WanImageToVideoPipeline) -> Strides:
@@ -85,6 +86,7 @@ class Ltx:
 
     pipeline, autoencoder, transformer = LTXImageToVideoPipeline, AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
     prompt_tokens = 128
+    recommended = "ltx-video"
 
     @staticmethod
     def strides(pipeline: LTXImageToVideoPipeline) -> Strides:

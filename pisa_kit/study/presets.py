@@ -72,6 +72,8 @@ GPU = Preset(  # one card of 24 to 80 GB: low-rank weights
     seeds=(0,),
     base=None,
     sampling_steps=30,
+    guidance=5.0,  # Wan 2.2's; LTX: --set guidance=3.0
+    recommended={},
     data=Data(Video(256, 33, 16), test_clips=60, generic_clips=60, phone_resamples=400),
     psft=Psft(
         Training(400, 8, 1e-4, decay=0, ema=0.98, precision="bf16", lora_rank=64),
@@ -125,6 +127,8 @@ GPU_SMOKE = replace(  # what `gpu` does, in numbers for tests
     name="gpu_smoke",
     base=None,
     seeds=(0,),
+    guidance=5.0,
+    recommended={"height": 64, "width": 96, "frames": 33, "fps": 16, "steps": 2},
     psft=replace(SMOKE.psft, training=replace(SMOKE.psft.training, **LOW_RANK)),
     oro=replace(
         SMOKE.oro,
