@@ -82,9 +82,9 @@ def model(pipeline) -> str:
 
 
 def files(folder) -> str:
-    """A short name for all files of a folder, of weights or of clips; hidden ones do not count."""
+    """A short name for all files of a folder, of weights or of clips, or for one file; hidden ones do not count."""
     digest = hashlib.sha256()
-    for path in sorted(Path(folder).rglob("*")):
+    for path in sorted(Path(folder).rglob("*")) or [Path(folder)]:
         if path.is_file() and not path.name.startswith("."):
             digest.update(path.relative_to(folder).as_posix().encode())
             with open(path, "rb") as file:
