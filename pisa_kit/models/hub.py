@@ -29,11 +29,13 @@ class Source:
         repository: owner/name.
         kind: "dataset" or "model".
         folder: what is wanted of it, as the beginning of paths; "" for everything.
+        revision: branch, tag or commit.
     """
 
     repository: str
     kind: str = "model"
     folder: str = ""
+    revision: str = "main"
 
 
 SOURCES = {
@@ -43,7 +45,7 @@ SOURCES = {
     "checkpoints": Source(PISA, "dataset", "checkpoints/"),
     "sam2": Source(SAM2),
     "depth-anything-v2": Source("depth-anything/Depth-Anything-V2-Small-hf"),
-} | {name: Source(wants.repository) for name, wants in ZOO.items()}
+} | {name: Source(wants.repository, revision=wants.revision) for name, wants in ZOO.items()}
 
 
 def download(name: str, folder) -> list[Path]:
@@ -65,7 +67,7 @@ def download(name: str, folder) -> list[Path]:
     folder = Path(folder)
     if source.kind == "model":
         folder = folder / name.split("/")[-1]
-    where = {"repo_id": source.repository, "repo_type": source.kind, "local_dir": folder}
+    where = {"repo_id": source.repository, "repo_type": source.kind, "revision": source.revision, "local_dir": folder}
     ignored = NOT_WANTED if source.kind == "model" else None
     with _reached(source, folder):
         found = snapshot_download(**where, allow_patterns=f"{source.folder}*", ignore_patterns=ignored, dry_run=True)
