@@ -68,6 +68,24 @@ def generate(
 
 
 @command
+def models():
+    """List the image-to-video models: what each was made for, which can be trained, and what of it was run here."""
+    from pisa_kit.models.families import TRAINABLE
+    from pisa_kit.models.zoo import ZOO
+
+    trained = {family.recommended for family in TRAINABLE}
+    line = "{:<23} {:>9} {:>6} {:>4} {:>5} {:>8}  {:<5} {}".format
+    typer.echo(
+        line("name", "size", "frames", "fps", "steps", "guidance", "train", "run here, with small random weights")
+    )
+    for name, spec in ZOO.items():
+        size, guidance = f"{spec.height}x{spec.width}", "-" if spec.guidance is None else f"{spec.guidance:g}"
+        numbers = f"{spec.frames}", f"{spec.fps:g}", f"{spec.steps}", guidance
+        typer.echo(line(name, size, *numbers, "yes" if name in trained else "", spec.tried))
+    typer.echo("No real checkpoint was run here.")
+
+
+@command
 def pretrain(
     stage: str,
     out: Path = Path("runs/pretrain"),

@@ -34,6 +34,7 @@ class ModelSpec:
         dtype: of its weights.
         prompted: does it read the caption?
         revision: of the repository.
+        tried: how it was run here with small random weights; no real checkpoint was.
         arguments: more of its call.
     """
 
@@ -50,6 +51,7 @@ class ModelSpec:
     dtype: str = "bfloat16"
     prompted: bool = True
     revision: str = "main"
+    tried: str = "in the tests"
     arguments: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -69,6 +71,7 @@ def check_shape(file, frames: int, stride: int, multiple: int, **sides: int):
 
 
 WAN = "WanImageToVideoPipeline"
+BY_HAND = "by hand (needs torchvision)"
 ZOO = {
     "wan2.2-ti2v-5b": ModelSpec(WAN, "Wan-AI/Wan2.2-TI2V-5B-Diffusers", 704, 1280, 32, 4, 121, 24),
     "wan2.2-i2v-a14b": ModelSpec(WAN, "Wan-AI/Wan2.2-I2V-A14B-Diffusers", 480, 832, 16, 4, 81, 16, 40, 3.5),
@@ -142,7 +145,17 @@ ZOO = {
         arguments={"fps": 7},
     ),
     "cosmos-predict2-2b": ModelSpec(
-        "Cosmos2VideoToWorldPipeline", "nvidia/Cosmos-Predict2-2B-Video2World", 704, 1280, 16, 4, 93, 16, 35, 7.0
+        "Cosmos2VideoToWorldPipeline",
+        "nvidia/Cosmos-Predict2-2B-Video2World",
+        704,
+        1280,
+        16,
+        4,
+        93,
+        16,
+        35,
+        7.0,
+        tried=BY_HAND,
     ),
     "cosmos-predict2.5-2b": ModelSpec(
         "Cosmos2_5_PredictBasePipeline",
@@ -156,6 +169,7 @@ ZOO = {
         36,
         7.0,
         revision="diffusers/base/post-trained",
+        tried=BY_HAND,
     ),
     "skyreels-v2-i2v-1.3b": ModelSpec(
         "SkyReelsV2ImageToVideoPipeline", "Skywork/SkyReels-V2-I2V-1.3B-540P-Diffusers", 544, 960, 16, 4, 97, 24
@@ -186,7 +200,8 @@ class StockModel:
 
     def describe(self) -> dict:
         """Everything of the model's own that shapes a video, for the manifest."""
-        return {"spec": asdict(self.spec), "dtype": str(self.pipeline.dtype), "weights": self.weights}
+        spec = {name: value for name, value in asdict(self.spec).items() if name != "tried"}
+        return {"spec": spec, "dtype": str(self.pipeline.dtype), "weights": self.weights}
 
     def generate(self, protocol, truths: list[Clip], seeds: list[int]) -> np.ndarray:
         """One video per clip's first frame and caption, brought to the protocol's size, length and frame rate.
