@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 from diffusers import WanImageToVideoPipeline
+from tiny_pipelines import make
 
 from pisa_kit.core.errors import InputError
+from pisa_kit.models import sampling
+from pisa_kit.models.adapters import merge, with_adapter
 from pisa_kit.models.codec import CHANNELS
-from pisa_kit.models.conditioning import encode
-from pisa_kit.models.embedded import SHIFT, assemble
+from pisa_kit.models.conditioning import condition, encode
+from pisa_kit.models.embedded import PROMPT_TOKENS, SHIFT, assemble, load
 from pisa_kit.perception.tensors import to_video
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
@@ -85,15 +88,52 @@ def test_too_few_clips_are_refused(cached, tmp_path):
         psft.train_transformer(assemble(), cached[0], replace(SETTINGS, batch=8), tmp_path)
 
 
-def test_lora_trains_attention_alone_and_is_saved_as_plain_weights(cached, tmp_path):
-    settings = replace(SETTINGS, lora_rank=2, learning_rate=1e-2)
-    tuned = psft.train_transformer(assemble(), cached[0], settings, tmp_path).transformer.state_dict()
-    before = assemble().transformer.state_dict()
-    assert tuned.keys() == before.keys()
-    changed = {name for name, value in tuned.items() if not torch.equal(value, before[name])}
+def test_lora_is_an_adapter_that_the_stock_pipeline_loads_and_that_merges(cached, clips, tmp_path):
+    """The adapter's video is ours, the merged model's too, and it is another one than the base's."""
+    assemble().save_pretrained(tmp_path / "base")
+    base, settings = load(tmp_path / "base"), replace(SETTINGS, lora_rank=2, learning_rate=3e-2)
+    tuned = psft.train_transformer(base, cached[0], settings, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "adapter_6").iterdir()] == ["pytorch_lora_weights.safetensors"]
+    stock = WanImageToVideoPipeline.from_pretrained(tmp_path / "base")
+    stock.set_progress_bar_config(disable=True)
+    stock.load_lora_weights(tmp_path / "run" / "adapter_6")
+    frame = to_video(clips[0].frames[None])[:, :, 0]
+    given = condition(base, frame, [clips[0].caption])
+    noise = sampling.noise_like(given, 5, [3])
+    video = {
+        name: (sampling.sample(each, given, noise, 2) + 1) / 2 for name, each in {"base": base, "tuned": tuned}.items()
+    }
+    call = {"height": 64, "width": 64, "num_frames": 4, "num_inference_steps": 2, "guidance_scale": 1.0}
+    call |= {"max_sequence_length": PROMPT_TOKENS, "output_type": "pt"}
+    theirs = stock((frame + 1) / 2, clips[0].caption, latents=noise, **call).frames.movedim(1, 2)
+    assert (video["tuned"] - theirs).abs().max() <= 1e-4 < 1e-2 < (video["tuned"] - video["base"]).abs().max()
+    merge(tuned.transformer)
+    before, after = base.transformer.state_dict(), tuned.transformer.state_dict()
+    assert before.keys() == after.keys()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed and all(".attn" in name and name.endswith("weight") for name in changed)
-    difference = tuned["blocks.0.attn1.to_q.weight"] - before["blocks.0.attn1.to_q.weight"]
+    difference = after["blocks.0.attn1.to_q.weight"] - before["blocks.0.attn1.to_q.weight"]
     assert torch.linalg.matrix_rank(difference, rtol=1e-3) <= 2
+    assert ((sampling.sample(tuned, given, noise, 2) + 1) / 2 - theirs).abs().max() <= 1e-4
+
+
+def test_an_adapter_is_trained_further_and_one_of_another_rank_or_model_is_refused(cached, tmp_path):
+    settings = replace(SETTINGS, steps=2, lora_rank=2, learning_rate=1e-2)
+    first = psft.train_transformer(assemble(), cached[0], settings, tmp_path / "first")
+    second = psft.train_transformer(first, cached[0], settings, tmp_path / "second")
+    names = first.transformer.state_dict()
+    assert names.keys() == second.transformer.state_dict().keys(), "one adapter, not two"
+    for name, value in second.transformer.state_dict().items():
+        assert torch.equal(names[name], value) != ("lora" in name), name
+    with pytest.raises(InputError, match="lora_rank: is 4, the model's adapter has 2"):
+        psft.train_transformer(first, cached[0], replace(settings, lora_rank=4), tmp_path / "third")
+    with pytest.raises(InputError, match="adapter: cannot be loaded"):
+        with_adapter(make("wan2.2-ti2v-5b"), tmp_path / "first" / "adapter_2")
+    with pytest.raises(InputError, match="pytorch_lora_weights.safetensors: file: does not exist"):
+        with_adapter(assemble(), tmp_path)
+    (tmp_path / "bad.safetensors").write_bytes(b"no weights")
+    with pytest.raises(InputError, match="bad.safetensors: adapter: cannot be loaded"):
+        with_adapter(assemble(), tmp_path / "bad.safetensors")
 
 
 def test_a_smaller_number_of_steps_that_is_asked_for_later_is_made(cached, tmp_path):

@@ -32,8 +32,8 @@ def given(pipeline, frames) -> Condition:
     return condition(pipeline, frames, CAPTIONS)
 
 
-def stock(pipeline, frame: torch.Tensor, caption: str, noise: torch.Tensor, steps: int) -> np.ndarray:
-    settings = {"height": 64, "width": 64, "num_frames": FRAMES - 1, "guidance_scale": 1.0, "output_type": "np"}
+def stock(pipeline, frame: torch.Tensor, caption: str, noise: torch.Tensor, steps: int, guidance: float) -> np.ndarray:
+    settings = {"height": 64, "width": 64, "num_frames": FRAMES - 1, "guidance_scale": guidance, "output_type": "np"}
     image = (frame[None] + 1) / 2
     return pipeline(
         image=image,
@@ -45,11 +45,13 @@ def stock(pipeline, frame: torch.Tensor, caption: str, noise: torch.Tensor, step
     ).frames
 
 
-def test_sampler_is_the_stock_pipelines(pipeline, frames, given):
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+def test_sampler_is_the_stock_pipelines(pipeline, frames, guidance):
+    given = condition(pipeline, frames, CAPTIONS, guidance)
     noise = noise_like(given, FRAMES, [3, 4])
-    ours = sample(pipeline, given, noise, steps=4)
+    ours = sample(pipeline, given, noise, 4, guidance)
     for index, caption in enumerate(CAPTIONS):
-        theirs = stock(pipeline, frames[index], caption, noise[index : index + 1], 4)
+        theirs = stock(pipeline, frames[index], caption, noise[index : index + 1], 4, guidance)
         mine = (ours[index].permute(1, 2, 3, 0).numpy() + 1) / 2
         assert np.abs(2 * (mine - theirs[0])).max() <= 1e-4
 
@@ -91,6 +93,23 @@ def test_gradients_flow_through_the_last_steps_only(pipeline, given):
     assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in weights)
     pipeline.transformer.zero_grad(set_to_none=True)
     assert not sample_latents(pipeline, given, noise, steps=2).requires_grad
+
+
+def test_guidance_doubles_what_the_caption_changes_and_carries_gradients(pipeline, frames):
+    given = condition(pipeline, frames, CAPTIONS, 2.0)
+    noise, sigma = noise_like(given, FRAMES, [0, 1]), torch.tensor([0.7, 0.7])
+    empty = Condition(given.first, given.empty.expand(2, -1, -1))
+    with torch.no_grad():
+        without, plain = (velocity(pipeline.transformer, noise, sigma, each) for each in (empty, given))
+        guided = velocity(pipeline.transformer, noise, sigma, given, guidance=2.0)
+    assert not torch.equal(plain, without)
+    torch.testing.assert_close(guided, 2 * plain - without, atol=1e-5, rtol=0)
+    found = []
+    for again in (False, True):
+        latents = sample_latents(pipeline, given, noise, 2, 1, again, guidance=2.0)
+        found.append(torch.autograd.grad(latents.square().mean(), pipeline.transformer.proj_out.weight)[0])
+    assert found[0].abs().sum() > 0
+    torch.testing.assert_close(*found)
 
 
 def test_velocity_loss_is_zero_for_the_true_velocity_and_ignores_the_first_frame(pipeline, given):

@@ -192,6 +192,9 @@ def evaluate(
     videos: Path,
     out: Path = Path("scores.csv"),
     fps: float | None = None,
+    model: str | None = None,
+    path: Path | None = None,
+    lora: Path | None = None,
     tracker: str = "background",
     allow_failures: bool = False,
     workers: int = 2,
@@ -204,6 +207,9 @@ def evaluate(
         videos: One mp4, gif, npz or frame folder per clip, named like it.
         out: Scores, a row per clip.
         fps: Overrides the videos' own rate; frame folders need it.
+        model: Film the videos first, as `pisa generate` does: embedded, or a model of the zoo.
+        path: Of the model: weights in diffusers' format.
+        lora: Of the model: adapter in diffusers' format.
         tracker: background (any size), or judge (64-pixel videos).
         allow_failures: Exit with 0 although clips lack or failed.
         workers: Processes of the background tracker.
@@ -216,6 +222,10 @@ def evaluate(
     from pisa_kit.perception.prepare import read_prepared
 
     truths = read_prepared(data)
+    if model or lora:
+        from pisa_kit.cli.models import generate
+
+        generate(model or "embedded", data, videos, path, lora)
     found, failures = read_videos(videos, truths, fps)
     lacking = {name for name, _ in failures}
     with on_cluster(cluster):

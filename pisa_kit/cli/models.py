@@ -15,8 +15,10 @@ def generate(
     data: Path,
     out: Path,
     path: Path | None = None,
+    lora: Path | None = None,
     seed: int = 0,
     steps: int | None = None,
+    guidance: float | None = None,
     device: str = "cpu",
     offload: bool = False,
 ):
@@ -27,14 +29,17 @@ def generate(
         data: Clips made ready by `pisa prepare`.
         out: Folder for the videos; an interrupted call continues.
         path: Weights in diffusers' format. Default: what ships, or the hub.
+        lora: Adapter in diffusers' format, file or folder, e.g. adapter_400 of a run.
         seed: Of the noise.
         steps: Sampling steps. Default: the model's own.
+        guidance: Classifier-free guidance scale; 1: none. Default: the model's own.
         device: Of a zoo model: cpu, cuda or cuda:1.
         offload: Of a zoo model: keep only the part that works on the GPU.
     """
     from pisa_kit.core import artefacts
     from pisa_kit.core.checks import Few, check
     from pisa_kit.core.errors import check_choice
+    from pisa_kit.models.adapters import load_adapter
     from pisa_kit.models.embedded import BASE, load
     from pisa_kit.models.generation import Protocol
     from pisa_kit.models.generation import generate as generate_videos
@@ -49,14 +54,35 @@ def generate(
         raise InputError(data, "clips", problem, "Prepare them with --frames and --fps.")
     check(Few | None, steps, "arguments", "steps")
     shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True))
+    opened = load(path or BASE) if model == "embedded" else open_model(model, path, device, offload)
+    if lora:
+        load_adapter(opened if model == "embedded" else opened.pipeline, lora)
     if model == "embedded":
-        pipeline = load(path or BASE)
-        generate_videos(pipeline, Protocol(model, artefacts.model(pipeline), steps or 5, **shape), truths, seed, out)
+        revision, own, batch = artefacts.model(opened), (5, 1.0), 16
     else:
-        opened = open_model(model, path, device, offload)
-        protocol = Protocol(model, "", steps or opened.spec.steps, opened.spec.guidance or 1.0, **shape)
-        generate_videos(opened, protocol, truths, seed, out, batch=1)
+        own, batch = (opened.spec.steps, opened.spec.guidance or 1.0), 1
+        revision = f"with adapter {artefacts.files(lora)}" if lora else ""
+    protocol = Protocol(model, revision, steps or own[0], own[1] if guidance is None else guidance, **shape)
+    generate_videos(opened, protocol, truths, seed, out, batch)
     typer.echo(f"{len(truths)} videos in {out}")
+
+
+@command
+def models():
+    """List the image-to-video models: what each was made for, which can be trained, and what of it was run here."""
+    from pisa_kit.models.families import TRAINABLE
+    from pisa_kit.models.zoo import ZOO
+
+    trained = {family.recommended for family in TRAINABLE}
+    line = "{:<23} {:>9} {:>6} {:>4} {:>5} {:>8}  {:<5} {}".format
+    typer.echo(
+        line("name", "size", "frames", "fps", "steps", "guidance", "train", "run here, with small random weights")
+    )
+    for name, spec in ZOO.items():
+        size, guidance = f"{spec.height}x{spec.width}", "-" if spec.guidance is None else f"{spec.guidance:g}"
+        numbers = f"{spec.frames}", f"{spec.fps:g}", f"{spec.steps}", guidance
+        typer.echo(line(name, size, *numbers, "yes" if name in trained else "", spec.tried))
+    typer.echo("No real checkpoint was run here.")
 
 
 @command
@@ -139,16 +165,55 @@ def train(
 
 
 @command
-def push(pipeline: Path, repository: str, public: bool = False):
-    """Publish a tuned model in diffusers' format, with a model card of how it was made.
+def merge(adapter: Path, out: Path, path: Path | None = None):
+    """Add an adapter to the weights it was trained on: a whole pipeline, which needs no adapter any more.
+
+    Args:
+        adapter: As of `pisa generate --lora`.
+        out: Folder for the pipeline in diffusers' format.
+        path: The model that the adapter was trained on. Default: the embedded one.
+    """
+    from pisa_kit.core.storage import atomic_folder
+    from pisa_kit.models.adapters import load_adapter
+    from pisa_kit.models.adapters import merge as merge_adapter
+    from pisa_kit.models.embedded import BASE, load
+
+    pipeline = load(path or BASE)
+    load_adapter(pipeline, adapter)
+    merge_adapter(pipeline.transformer)
+    with atomic_folder(out) as temporary:
+        pipeline.save_pretrained(temporary)
+    typer.echo(f"merged in {out}")
+
+
+@command
+def push(
+    model: Path,
+    repository: str,
+    scores: Path | None = None,
+    videos: Path | None = None,
+    base: str | None = None,
+    public: bool = False,
+    dry_run: bool = False,
+):
+    """Publish a tuned model or adapter with a card of how it was made, its settings, scores and videos.
 
     `pisa download owner/name` fetches it again.
 
     Args:
-        pipeline: Folder of a tuned pipeline, runs/<preset>/models/<run>/pipeline_N.
+        model: runs/<preset>/models/<run>/adapter_N, or pipeline_N.
         repository: owner/name on the Hugging Face hub; created if missing.
+        scores: What `pisa evaluate` wrote.
+        videos: Folder of the videos that were scored.
+        base: Of an adapter: the model it was trained on, a name of the zoo or owner/name.
         public: Of a new repository.
+        dry_run: Say what would be uploaded, and upload nothing.
     """
-    from pisa_kit.models.hub import push
+    from pisa_kit.models.publish import push as upload
+    from pisa_kit.models.publish import what_to_push
 
-    typer.echo(push(pipeline, repository, private=not public))
+    files = what_to_push(model, repository, scores, videos, base)
+    for name, content in files.items():
+        typer.echo(f"{len(content) if isinstance(content, bytes) else content.stat().st_size:>12,}  {name}")
+    if not dry_run:
+        typer.echo(upload(files, repository, private=not public))

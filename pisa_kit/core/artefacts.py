@@ -29,7 +29,7 @@ CODE = {  # kind of artefact: the modules that decide what is in it
     ),
     "psft": TRAINING,
     "oro": (*TRAINING, "training/oro", "training/rewards", "models/sampling", *PERCEPTION),
-    "videos": (*MODEL, "models/sampling", "models/generation"),
+    "videos": (*MODEL, "models/sampling", "models/generation", "models/zoo"),
 }
 PACKAGE = Path(__file__).parents[1]
 
@@ -82,9 +82,9 @@ def model(pipeline) -> str:
 
 
 def files(folder) -> str:
-    """A short name for all files of a folder, of weights or of clips; hidden ones do not count."""
+    """A short name for all files of a folder, of weights or of clips, or for one file; hidden ones do not count."""
     digest = hashlib.sha256()
-    for path in sorted(Path(folder).rglob("*")):
+    for path in sorted(Path(folder).rglob("*")) or [Path(folder)]:
         if path.is_file() and not path.name.startswith("."):
             digest.update(path.relative_to(folder).as_posix().encode())
             with open(path, "rb") as file:

@@ -6,7 +6,7 @@ sigma = 1, data at sigma = 0, and the model predicts the velocity `noise - x0`.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,16 +26,18 @@ class Condition:
     Args:
         first: (B, C, 1, h, w), normalised latents of the first frame.
         text: (B, L, D), encoded prompts.
+        empty: (1, L, D), the encoded empty prompt, where classifier-free guidance is wanted.
     """
 
     first: torch.Tensor
     text: torch.Tensor
+    empty: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.first)
 
     def __getitem__(self, index) -> "Condition":
-        return Condition(self.first[index], self.text[index])
+        return replace(self, first=self.first[index], text=self.text[index])
 
 
 @contextmanager
@@ -76,18 +78,28 @@ def _statistics(autoencoder: nn.Module, like: torch.Tensor) -> tuple[torch.Tenso
 
 
 @torch.no_grad()
-def condition(pipeline: DiffusionPipeline, frames: torch.Tensor, captions: list[str]) -> Condition:
+def condition(
+    pipeline: DiffusionPipeline, frames: torch.Tensor, captions: list[str], guidance: float = 1.0
+) -> Condition:
     """The condition of each clip.
 
     Args:
         frames: (B, 3, H, W) in [-1, 1], the first frames, on the device where everything happens.
         captions: B prompts.
+        guidance: above 1, the empty prompt is encoded, too.
     """
+    empty = encode_text(pipeline, [""], frames) if guidance > 1 else None
+    return Condition(encode(pipeline.vae, frames[:, :, None]), encode_text(pipeline, captions, frames), empty)
+
+
+@torch.no_grad()
+def encode_text(pipeline: DiffusionPipeline, captions: list[str], like: torch.Tensor) -> torch.Tensor:
+    """Encoded prompts (B, L, D), padded with zeros, where and of the kind that `like` is."""
     options = {"do_classifier_free_guidance": False, "max_sequence_length": prompt_tokens(pipeline)}
-    with placed(pipeline.text_encoder, frames):
-        text, mask, *_ = pipeline.encode_prompt(captions, device=frames.device, **options)
+    with placed(pipeline.text_encoder, like):
+        text, mask, *_ = pipeline.encode_prompt(captions, device=like.device, **options)
     text = text if mask is None else text * mask[..., None]  # whoever needs the mask again: padding is zeros
-    return Condition(encode(pipeline.vae, frames[:, :, None]), text.to(frames))
+    return text.to(like)
 
 
 def prompt_tokens(pipeline: DiffusionPipeline) -> int:
@@ -120,7 +132,12 @@ def token_timesteps(transformer: nn.Module, latents: torch.Tensor, sigma: torch.
 
 
 def velocity(
-    transformer: nn.Module, latents: torch.Tensor, sigma: torch.Tensor, cond: Condition, plain=None
+    transformer: nn.Module,
+    latents: torch.Tensor,
+    sigma: torch.Tensor,
+    cond: Condition,
+    plain: nn.Module | None = None,
+    guidance: float = 1.0,
 ) -> torch.Tensor:
     """The model's velocity for noisy latents; the first frame is put in, its prediction means nothing.
 
@@ -129,6 +146,7 @@ def velocity(
         latents: (B, C, t, h, w).
         sigma: (B,) or (B, t) in [0, 1].
         plain: the model without its wrapper, where that hides `config`.
+        guidance: g of v(empty) + g (v(text) - v(empty)), classifier-free guidance; at most 1: v(text) alone.
 
     Returns:
         (B, C, t, h, w).
@@ -136,4 +154,9 @@ def velocity(
     plain = plain or transformer
     timestep = token_timesteps(plain, latents, sigma)
     noisy, text = (each.to(plain.dtype) for each in (with_first_frame(latents, cond), cond.text))
-    return family_of(plain).predict(transformer, plain.config, noisy, timestep, text).to(latents)
+    flow = family_of(plain).predict(transformer, plain.config, noisy, timestep, text).to(latents)
+    if guidance <= 1:
+        return flow
+    empty = replace(cond, text=cond.empty.expand(len(latents), -1, -1))
+    without = velocity(transformer, latents, sigma, empty, plain)
+    return without + guidance * (flow - without)

@@ -45,6 +45,7 @@ class Wan:
 
     pipeline, autoencoder, transformer = WanImageToVideoPipeline, AutoencoderKLWan, WanTransformer3DModel
     prompt_tokens = 512
+    recommended = "wan2.2-ti2v-5b"  # in the zoo: what its makers film with
 
     @staticmethod
     def strides(pipeline: WanImageToVideoPipeline) -> Strides:
@@ -85,6 +86,7 @@ class Ltx:
 
     pipeline, autoencoder, transformer = LTXImageToVideoPipeline, AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
     prompt_tokens = 128
+    recommended = "ltx-video"
 
     @staticmethod
     def strides(pipeline: LTXImageToVideoPipeline) -> Strides:
@@ -148,21 +150,19 @@ class Ltx:
 TRAINABLE = (Wan, Ltx)
 
 
-def family_in(folder):
-    """The family of the pipeline in a folder of diffusers' format, by its model_index.json.
-
-    Raises:
-        InputError: no such file, or a class that cannot be trained here.
-    """
+def class_in(folder) -> str:
+    """The class of the pipeline in a folder of diffusers' format; InputError without one."""
     path = Path(folder) / "model_index.json"
-    name, known = (
-        check(dict, read_json(path), path).get("_class_name"),
-        {family.pipeline.__name__: family for family in TRAINABLE},
-    )
+    name = check(dict, read_json(path), path).get("_class_name")
+    return check(str, name, path, "_class_name", "Give a folder in diffusers' format.")
+
+
+def family_in(folder):
+    """The family of the pipeline in a folder of diffusers' format; InputError for one that cannot be trained here."""
+    name, known = class_in(folder), {family.pipeline.__name__: family for family in TRAINABLE}
     if name not in known:
-        raise InputError(
-            path, "_class_name", f"is {name!r}, which cannot be trained here", f"Give a {' or a '.join(known)}."
-        )
+        problem, path = f"is {name!r}, which cannot be trained here", Path(folder) / "model_index.json"
+        raise InputError(path, "_class_name", problem, f"Give a {' or a '.join(known)}.")
     return known[name]
 
 

@@ -123,11 +123,11 @@ def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[
     if isinstance(pipeline, StockModel):
         return pipeline.generate(protocol, truths, each)
     first = to_video(np.stack([truth.frames[:1] for truth in truths])).to(device())
-    cond = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths])
+    cond = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths], protocol.guidance)
     latent_frames = (protocol.frames - 1) // family_of(pipeline).strides(pipeline).frames + 1
     noise = noise_like(cond, latent_frames, each)
     try:
-        video = sample(pipeline, cond, noise, protocol.steps)
+        video = sample(pipeline, cond, noise, protocol.steps, protocol.guidance)
         if not video.isfinite().all():
             problem = "gives videos with values that are not numbers"
             raise InputError(protocol.model, "weights", problem, "Restore them from their source.")

@@ -23,11 +23,12 @@ def sample_latents(
     gradient_steps: int = 0,
     gradient_checkpointing: bool = False,
     model: torch.nn.Module | None = None,
+    guidance: float = 1.0,
 ) -> torch.Tensor:
     """From noise (sigma 1) to latents (sigma 0) with the pipeline's own solver: Euler for the embedded model and LTX,
     UniPC for Wan 2.2.
 
-    With `gradient_steps` = 0 this is what the stock pipeline computes without guidance.
+    With `gradient_steps` = 0 this is what the stock pipeline computes with the same guidance.
 
     Args:
         noise: (B, C, t, h, w).
@@ -35,6 +36,7 @@ def sample_latents(
         gradient_steps: how many of the last steps carry gradients.
         gradient_checkpointing: compute the transformer's activations again in the backward pass, keep none.
         model: the transformer in a wrapper, for distributed training; the pipeline's own if None.
+        guidance: classifier-free guidance scale, see `conditioning.velocity`; gradients go through both its calls.
 
     Returns:
         Normalised latents (B, C, t, h, w), the first frame clean.
@@ -45,7 +47,7 @@ def sample_latents(
     for index, timestep in enumerate(scheduler.timesteps):
         with torch.set_grad_enabled(torch.is_grad_enabled() and index >= steps - gradient_steps):
             sigma = (timestep / TRAIN_TIMESTEPS).expand(len(latents))
-            called = (model or pipeline.transformer, latents, sigma, cond, pipeline.transformer)
+            called = (model or pipeline.transformer, latents, sigma, cond, pipeline.transformer, guidance)
             repeat = gradient_checkpointing and torch.is_grad_enabled()
             flow = recompute(velocity, *called, use_reentrant=False) if repeat else velocity(*called)
             latents = scheduler.step(flow, timestep, latents, return_dict=False)[0]
@@ -53,8 +55,10 @@ def sample_latents(
 
 
 @torch.no_grad()
-def sample(pipeline: DiffusionPipeline, cond: Condition, noise: torch.Tensor, steps: int) -> torch.Tensor:
+def sample(
+    pipeline: DiffusionPipeline, cond: Condition, noise: torch.Tensor, steps: int, guidance: float = 1.0
+) -> torch.Tensor:
     """Videos (B, 3, T, H, W) in [-1, 1] from noise (B, C, t, h, w)."""
     with placed(pipeline.transformer, noise):
-        latents = sample_latents(pipeline, cond, noise, steps)
+        latents = sample_latents(pipeline, cond, noise, steps, guidance=guidance)
     return decode(pipeline.vae, latents).clamp(-1, 1)

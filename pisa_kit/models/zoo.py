@@ -33,6 +33,8 @@ class ModelSpec:
         guidance: classifier-free guidance scale; None: the pipeline has no such argument.
         dtype: of its weights.
         prompted: does it read the caption?
+        revision: of the repository.
+        tried: how it was run here with small random weights; no real checkpoint was.
         arguments: more of its call.
     """
 
@@ -48,6 +50,8 @@ class ModelSpec:
     guidance: float | None = 5.0
     dtype: str = "bfloat16"
     prompted: bool = True
+    revision: str = "main"
+    tried: str = "in the tests"
     arguments: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -67,6 +71,7 @@ def check_shape(file, frames: int, stride: int, multiple: int, **sides: int):
 
 
 WAN = "WanImageToVideoPipeline"
+BY_HAND = "by hand (needs torchvision)"
 ZOO = {
     "wan2.2-ti2v-5b": ModelSpec(WAN, "Wan-AI/Wan2.2-TI2V-5B-Diffusers", 704, 1280, 32, 4, 121, 24),
     "wan2.2-i2v-a14b": ModelSpec(WAN, "Wan-AI/Wan2.2-I2V-A14B-Diffusers", 480, 832, 16, 4, 81, 16, 40, 3.5),
@@ -86,6 +91,31 @@ ZOO = {
         50,
         3.0,
         arguments={"frame_rate": 25},
+    ),
+    "ltx-2": ModelSpec(
+        "LTX2ImageToVideoPipeline",
+        "Lightricks/LTX-2",
+        512,
+        768,
+        32,
+        8,
+        121,
+        24,
+        30,
+        3.0,
+        arguments={"frame_rate": 24.0},
+    ),
+    "hunyuanvideo-1.5-i2v": ModelSpec(
+        "HunyuanVideo15ImageToVideoPipeline",
+        "hunyuanvideo-community/HunyuanVideo-1.5-480p_i2v",
+        480,
+        848,
+        16,
+        4,
+        121,
+        24,
+        50,
+        6.0,
     ),
     "hunyuanvideo-i2v": ModelSpec(
         "HunyuanVideoImageToVideoPipeline",
@@ -115,7 +145,31 @@ ZOO = {
         arguments={"fps": 7},
     ),
     "cosmos-predict2-2b": ModelSpec(
-        "Cosmos2VideoToWorldPipeline", "nvidia/Cosmos-Predict2-2B-Video2World", 704, 1280, 16, 4, 93, 16, 35, 7.0
+        "Cosmos2VideoToWorldPipeline",
+        "nvidia/Cosmos-Predict2-2B-Video2World",
+        704,
+        1280,
+        16,
+        4,
+        93,
+        16,
+        35,
+        7.0,
+        tried=BY_HAND,
+    ),
+    "cosmos-predict2.5-2b": ModelSpec(
+        "Cosmos2_5_PredictBasePipeline",
+        "nvidia/Cosmos-Predict2.5-2B",
+        704,
+        1280,
+        16,
+        4,
+        93,
+        16,
+        36,
+        7.0,
+        revision="diffusers/base/post-trained",
+        tried=BY_HAND,
     ),
     "skyreels-v2-i2v-1.3b": ModelSpec(
         "SkyReelsV2ImageToVideoPipeline", "Skywork/SkyReels-V2-I2V-1.3B-540P-Diffusers", 544, 960, 16, 4, 97, 24
@@ -146,7 +200,8 @@ class StockModel:
 
     def describe(self) -> dict:
         """Everything of the model's own that shapes a video, for the manifest."""
-        return {"spec": asdict(self.spec), "dtype": str(self.pipeline.dtype), "weights": self.weights}
+        spec = {name: value for name, value in asdict(self.spec).items() if name != "tried"}
+        return {"spec": spec, "dtype": str(self.pipeline.dtype), "weights": self.weights}
 
     def generate(self, protocol, truths: list[Clip], seeds: list[int]) -> np.ndarray:
         """One video per clip's first frame and caption, brought to the protocol's size, length and frame rate.
@@ -172,14 +227,10 @@ class StockModel:
         return np.stack([self._film(protocol, *pair) for pair in zip(truths, seeds, strict=True)])
 
     def _film(self, protocol, truth: Clip, seed: int) -> np.ndarray:
-        spec, call = self.spec, {}
+        spec = self.spec
         picture = widen(truth.frames[0], spec.height, spec.width)
-        if spec.prompted:
-            call["prompt"] = truth.caption
-        if spec.guidance is not None:
-            call["guidance_scale"] = protocol.guidance
         try:
-            frames = self._call(picture, protocol.steps, seed, call)
+            frames = self._call(picture, protocol, truth.caption, seed)
         except torch.cuda.OutOfMemoryError as error:
             problem = f"ran out at {spec.height}x{spec.width}, {spec.frames} frames"
             remedy = "Use --offload, or open the model with fewer frames or a smaller height and width."
@@ -188,18 +239,23 @@ class StockModel:
         cut = to_square(Clip(frames, spec.fps, name=truth.name), protocol.size, crop=True)
         return resample(cut, protocol.fps, protocol.frames).frames
 
-    def _call(self, picture: np.ndarray, steps: int, seed: int, more: dict):
+    def _call(self, picture: np.ndarray, protocol, caption: str, seed: int):
         """The pipeline's video, (frames, height, width, 3) in [0, 1]."""
-        spec = self.spec
+        spec, call = self.spec, {"height": self.spec.height, "width": self.spec.width}
+        if spec.prompted:
+            call["prompt"] = caption
+        if spec.guidance is not None:
+            call["guidance_scale"] = protocol.guidance
+        if hasattr(self.pipeline, "guider"):  # guidance is a part of it, and it takes its size from the picture
+            self.pipeline.guider = self.pipeline.guider.new(guidance_scale=call.pop("guidance_scale"))
+            del call["height"], call["width"]
         return self.pipeline(
             image=Image.fromarray(picture),
-            height=spec.height,
-            width=spec.width,
             num_frames=spec.frames,
-            num_inference_steps=steps,
+            num_inference_steps=protocol.steps,
             generator=torch.Generator().manual_seed(seed),
             output_type="np",
-            **more,
+            **call,
             **spec.arguments,
         ).frames[0]
 
@@ -244,6 +300,7 @@ def open_model(name: str, path=None, device: str = "cpu", offload: bool = False,
     check_device(device)
     try:
         dtype = getattr(torch, spec.dtype) if device != "cpu" else torch.float32
+        parts |= {} if path else {"revision": spec.revision}
         pipeline = kind.from_pretrained(path or spec.repository, dtype=dtype, use_safetensors=True, **parts)
     except (OSError, ValueError, RuntimeError) as error:
         remedy = f"Get it with `pisa download {name}` and name its folder: --path downloads/{name}"

@@ -227,7 +227,8 @@ def tuning_activations(
     tuning, batch = preset.oro.tuning, preset.oro.tuning.training.batch
     latents = parts.latents(preset, batch)
     through = tuning.gradient_steps or tuning.sampling_steps
-    held = through * (activations(parts, one, latents, dtype) if again else one.kept)
+    calls = through * (2 if tuning.guidance > 1 else 1)
+    held = calls * (activations(parts, one, latents, dtype) if again else one.kept)
     if tuning.gradient_checkpointing == "nothing":
         return held + pixels.kept + seen.kept
     clips = min(2, batch)  # this one, and the one before it that the tracker remembers (`rewards.Once`)

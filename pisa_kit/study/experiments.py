@@ -12,7 +12,7 @@ from pisa_kit.metrics import statistics
 from pisa_kit.metrics.evaluation import APPEARANCE, Evaluation, evaluate_videos
 from pisa_kit.metrics.scoring import METRICS
 from pisa_kit.sim import references
-from pisa_kit.study.run import Run
+from pisa_kit.study.run import RECOMMENDED, Run
 
 ERRORS = ("l2", "chamfer_distance", "fixed_l2", "fixed_chamfer_distance")  # what a skill is given for
 
@@ -96,7 +96,7 @@ def score(run: Run, methods, sets: dict[str, list[Clip]], seeds: list[int], labe
 
 def train(run: Run, methods, seeds: list[int]):
     """Trains those of the named models that are not there yet: two at a time, PSFT before what starts from it."""
-    trained = [name for name in methods if name not in (*references.names(), "base")]
+    trained = [name for name in methods if name not in (*references.names(), "base", RECOMMENDED)]
     for name in trained:
         for seed in seeds:
             run.prepare(name, seed)  # simulated here: a worker has no workers of its own

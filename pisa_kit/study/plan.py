@@ -5,14 +5,18 @@ is not counted: the few hundred MB of the CUDA context, memory fragments, and th
 """
 
 import time
+from dataclasses import replace
 
 import pandas as pd
 import torch
 
 from pisa_kit.core.devices import device
+from pisa_kit.models.adapters import LAYERS
+from pisa_kit.models.zoo import ZOO
+from pisa_kit.sim.settings import Video
 from pisa_kit.study.counting import Parts, activations, decoding, forward, looking, skeleton, tuning_activations
 from pisa_kit.study.settings import Preset
-from pisa_kit.training.psft import LARGE, LORA_LAYERS
+from pisa_kit.training.psft import LARGE
 from pisa_kit.training.settings import Training
 
 STATE = 16  # bytes per trained weight: gradient, two moments of AdamW, and the average, in float32
@@ -25,7 +29,7 @@ def memory(parts: Parts, training: Training, dtype: torch.dtype) -> tuple[float,
     size, wide = sum(p.numel() for p in model.parameters()), torch.finfo(dtype).bits / 8
     if not training.lora_rank:
         return 4.0 * size, STATE * float(size)
-    layers = [layer for name, layer in model.named_modules() if name.endswith(tuple(f".{one}" for one in LORA_LAYERS))]
+    layers = [layer for name, layer in model.named_modules() if name.endswith(tuple(f".{one}" for one in LAYERS))]
     added = sum(training.lora_rank * (layer.in_features + layer.out_features) for layer in layers)
     return wide * size, (STATE + 4.0) * added
 
@@ -86,7 +90,9 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     codec = sum(p.numel() for p in parts.autoencoder.parameters()) * dtype.itemsize
     through = tuning.gradient_steps or tuning.sampling_steps
     again, views = large or tuning.gradient_checkpointing == "all", tuning.gradient_checkpointing != "nothing"
-    passes = (tuning.sampling_steps + 2) * one.operations + (3 if again else 2) * (through + 1) * one.operations
+    twice = _calls(tuning.guidance)
+    passes = (tuning.sampling_steps * twice + 2) * one.operations
+    passes += (3 if again else 2) * (through * twice + 1) * one.operations
     seen = looking(preset, batch)
     held = tuning_activations(parts, preset, (one, pixels, seen), again, dtype)
     passes += (4 if views else 3) * (pixels.operations + seen.operations)
@@ -97,8 +103,22 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     one, pixels = forward(parts, preset, 1, dtype), decoding(parts, preset, 1, dtype)
     nets = (parts.transformer, parts.autoencoder, parts.text_encoder)  # one of them is there at a time
     bytes_ = max(sum(p.numel() for p in net.parameters()) for net in nets) * dtype.itemsize
-    row("video", bytes_, preset.sampling_steps * one.operations + pixels.operations, videos(preset))
+    calls = preset.sampling_steps * _calls(preset.guidance)
+    row("video", bytes_, calls * one.operations + pixels.operations, videos(preset))
+    if preset.recommended is not None:
+        spec = replace(ZOO[parts.family.recommended], **preset.recommended)
+        side = round((spec.height * spec.width) ** 0.5 / spec.multiple) * spec.multiple  # a square of the same area
+        large = replace(preset, data=replace(preset.data, video=Video(side, spec.frames, spec.fps)))
+        more = parts.latents(large, 1).numel() / parts.latents(preset, 1).numel()
+        calls = spec.steps * _calls(spec.guidance)
+        operations = calls * forward(parts, large, 1, dtype).operations + more * pixels.operations
+        row("video, recommended size", bytes_, operations, 2 * len(preset.seeds) * preset.data.test_clips)
     return pd.DataFrame(rows)
+
+
+def _calls(guidance: float) -> int:
+    """Of the transformer, for a sampling step."""
+    return 2 if guidance > 1 else 1
 
 
 def videos(preset: Preset) -> int:
@@ -121,7 +141,7 @@ def report(table: pd.DataFrame, elsewhere: bool) -> list[str]:
     Args:
         elsewhere: the plan is for another machine's GPU.
     """
-    line = "{:>10}  {:>9}  {:>14}  {:>10}  {:>7}  {:>7}".format
+    line = "{:>23}  {:>9}  {:>14}  {:>10}  {:>7}  {:>7}".format
     text = [line("work", "memory GB", "TFLOP per piece", "seconds", "pieces", "hours")]
     for one in table.itertuples():
         cells = f"{one.memory:.1f}", f"{one.operations:.3g}", f"{one.seconds:.3g}", one.count, f"{one.hours:.2f}"

@@ -18,7 +18,9 @@ from pisa_kit.core.storage import WEIGHTS, atomic_path, read_json, write_json
 from pisa_kit.metrics.evaluation import APPEARANCE, evaluate_videos
 from pisa_kit.models.codec import reconstruct
 from pisa_kit.models.embedded import BASE, load
+from pisa_kit.models.families import family_of
 from pisa_kit.models.generation import Protocol, fingerprint, generate
+from pisa_kit.models.zoo import ZOO, StockModel
 from pisa_kit.perception.guess import GuessNet, load_guess
 from pisa_kit.sim import references
 from pisa_kit.sim.corpora import vary_captions
@@ -32,6 +34,7 @@ from pisa_kit.training.psft import cache_latents, train_transformer
 from pisa_kit.training.rewards import load_rewards
 from pisa_kit.training.settings import OroSettings
 
+RECOMMENDED = "base (recommended size)"
 VALIDATED = ["l2", "fixed_l2", "fixed_chamfer_distance", "fixed_iou", "visibility", *APPEARANCE]
 
 
@@ -81,6 +84,18 @@ class Run(ClipStore):
         large = self.preset.psft.training.precision == "bf16" and device().type == "cuda"
         return load(self.preset.base or BASE, torch.bfloat16 if large else torch.float32)
 
+    def recommended(self) -> StockModel:
+        """The base as its makers film with it: at their size, frames, rate, steps and guidance (`zoo.ZOO`)."""
+        base = self.base()
+        if device().type == "cuda":
+            base.enable_model_cpu_offload(device=device())
+        spec = replace(ZOO[family_of(base).recommended], **(self.preset.recommended or {}))
+        return StockModel(spec, base, artefacts.model(base))
+
+    def bases(self) -> list[str]:
+        """The names of the base in tables: as it is tuned, and before that as its makers film with it, if wanted."""
+        return ["base"] if self.preset.recommended is None else [RECOMMENDED, "base"]
+
     def _latents_path(self, seed: int, stage: str, base: DiffusionPipeline) -> Path:
         folder = self._drops_folder(seed, stage)
         key = artefacts.key("latents", artefacts.weights(base.vae), artefacts.weights(base.text_encoder))
@@ -109,14 +124,14 @@ class Run(ClipStore):
         for stage in stages:
             self.latents(seed, stage)
 
-    def model(self, method: str, seed: int) -> DiffusionPipeline:
+    def model(self, method: str, seed: int) -> DiffusionPipeline | StockModel:
         """A model of the study, trained if it is not there yet.
 
         Args:
-            method: "base", "PSFT", "ambiguous PSFT" or the name of a reward.
+            method: "base", "base (recommended size)", "PSFT", "ambiguous PSFT" or the name of a reward.
         """
-        if method == "base":
-            return self.base()
+        if method in ("base", RECOMMENDED):
+            return self.base() if method == "base" else self.recommended()
         if method == "ambiguous PSFT":
             return self.psft(self.preset.distribution.clips, self.preset.psft.training.steps, seed, stage="ambiguous")
         tuned = self.psft(self.preset.psft.clips, self.preset.psft.training.steps, seed)
@@ -183,13 +198,17 @@ class Run(ClipStore):
         key = artefacts.key("oro", replace(settings, eval_steps=()), nets, artefacts.model(tuned), cached)
         return self.folder / "models" / f"oro_{name}_seed{seed}_{key}"
 
-    def generate(self, pipeline: DiffusionPipeline, truths: list[Clip], seed: int) -> list[Clip]:
+    def generate(self, pipeline: DiffusionPipeline | StockModel, truths: list[Clip], seed: int) -> list[Clip]:
         """A video by the pipeline for each true clip, from its first frame and caption; made once for all notebooks."""
-        model, name = artefacts.model(pipeline), self.preset.base or "embedded"
-        protocol = Protocol(name, model, self.preset.sampling_steps, **asdict(self.preset.data.video))
-        key = artefacts.key("videos", asdict(protocol), [fingerprint(truth) for truth in truths])
-        folder = self.folder / "videos" / model / f"seed{seed}_{key}"
-        return generate(pipeline, protocol, truths, seed, folder)
+        name, facts, batch = self.preset.base or "embedded", [fingerprint(truth) for truth in truths], 16
+        if isinstance(pipeline, StockModel):
+            model, steps, guidance = pipeline.weights, pipeline.spec.steps, pipeline.spec.guidance
+            facts, batch = [*facts, pipeline.describe()], 1
+        else:
+            model, steps, guidance = artefacts.model(pipeline), self.preset.sampling_steps, self.preset.guidance
+        protocol = Protocol(name, model, steps, guidance, **asdict(self.preset.data.video))
+        folder = self.folder / "videos" / model / f"seed{seed}_{artefacts.key('videos', asdict(protocol), facts)}"
+        return generate(pipeline, protocol, truths, seed, folder, batch)
 
     def videos(self, method: str, truths: list[Clip], seed: int) -> list[Clip]:
         """What a method, a reference predictor or a model, makes of each true clip."""

@@ -133,6 +133,9 @@ class Preset:
         base: folder of the image-to-video pipeline to study; "" for the embedded one, None if one must be named.
         bench: folder of prepared clips (`pisa prepare`) that notebook 01 also evaluates, or None.
         sampling_steps: of the sampler.
+        guidance: classifier-free guidance scale of the sampler; 1: none.
+        recommended: a real base is also evaluated as its makers film with it (`zoo.ZOO`), with these changes, so that
+            "fails physics" and "fails at this size" are told apart; None: not.
         guess: training of the best guess, where the one that ships does not fit the videos.
     """
 
@@ -141,6 +144,8 @@ class Preset:
     base: str | None = ""
     bench: str | None = None
     sampling_steps: int = 5
+    guidance: float = 1.0
+    recommended: dict[str, float] | None = None
     data: Data = field(default_factory=Data)
     guess: Training = Training(1500, 64, 2e-3, warmup=50, decay=0.5, log_every=50)
     psft: Psft = field(default_factory=Psft)

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from pisa_kit.core.devices import device
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import read_json, write_json
-from pisa_kit.models.conditioning import Condition, decode, pad_text, velocity
+from pisa_kit.models.conditioning import Condition, decode, encode_text, pad_text, velocity
 from pisa_kit.models.families import family_of
 from pisa_kit.models.sampling import sample_latents
 from pisa_kit.perception.tensors import to_video
@@ -40,15 +40,19 @@ def oro_loss(
         rewards: by name, as in `settings.weights`.
     """
     autoencoder, steps = pipeline.vae.requires_grad_(False).to(device()), settings.sampling_steps
+    guidance, empty = settings.guidance, None
+    if guidance > 1:
+        empty = encode_text(pipeline, [""], torch.zeros((), device=device()))
     reference.transformer.to(device())
 
     def loss(model: torch.nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        cond, truth = Condition(batch["first"], batch["text"]), Truth(batch["video"], batch["masks"])
+        cond, truth = Condition(batch["first"], batch["text"], empty), Truth(batch["video"], batch["masks"])
         count, channels, _, *side = cond.first.shape
         noise = torch.randn((count, channels, batch["latent_frames"], *side), generator=generator).to(cond.first)
         through = settings.gradient_steps or int(torch.randint(1, steps + 1, (), generator=generator))
         again = settings.gradient_checkpointing != "nothing"
-        latents = sample_latents(pipeline, cond, noise, steps, through, settings.gradient_checkpointing == "all", model)
+        whole = settings.gradient_checkpointing == "all"
+        latents = sample_latents(pipeline, cond, noise, steps, through, whole, model, guidance)
         video = decode(autoencoder, latents, again)
         terms, total = {}, torch.zeros((), device=video.device)
         seen = _look(rewards, list(settings.weights), video, truth, again)

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DiffusionPipeline
-from diffusers.training_utils import cast_training_params
-from peft import LoraConfig
 from torch import nn
 
 from pisa_kit.core.devices import device, processes
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import atomic_folder, link_or_copy, read_npz, write_npz
+from pisa_kit.models.adapters import add_adapter, merge, save_adapter, with_adapter, with_transformer
 from pisa_kit.models.conditioning import Condition, condition, encode, pad_text, velocity
 from pisa_kit.models.embedded import load
 from pisa_kit.models.families import family_of
@@ -27,7 +26,6 @@ from pisa_kit.training.settings import Training
 
 SIGMA_SPREAD = 1.2  # of the logit-normal distribution of noise levels
 MOVING = 0.5  # mean squared difference to the first latent frame (normalised latents) at which a place counts as moving
-LORA_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
 LARGE = 500_000_000  # parameters from which on activations are computed again in the backward pass, to save memory
 PLACE_WEIGHT = 6.0  # of the places that count more: a dropped object fills a hundredth of the picture
 PLACE_WEIGHTS = {
@@ -160,7 +158,7 @@ def train_transformer(
 
     Args:
         cached: from `cache_latents`.
-        folder: receives the run's log and checkpoint, and pipeline_<steps>/ in diffusers' format.
+        folder: receives the run's log and checkpoint, and what `fit` keeps.
         watch: see `training.train`.
 
     Returns:
@@ -206,35 +204,38 @@ def fit(
     label: str,
     watch: Callable[[dict], None] | None = None,
 ) -> DiffusionPipeline:
-    """`training.train` on a copy of the pipeline's transformer; the result is kept as folder/pipeline_<steps>.
+    """`training.train` on a copy of the pipeline's transformer.
+
+    The result is kept as folder/pipeline_<steps> in diffusers' format, or where low-rank weights are trained, as the
+    file folder/adapter_<steps>/pytorch_lora_weights.safetensors. An adapter that the pipeline has is trained further;
+    training of all weights merges it first.
 
     Args:
         make_loss: from the pipeline with the transformer that is trained to the loss.
         batch, settings, watch: see `training.train`.
     """
-    done, kind = Path(folder) / f"pipeline_{settings.steps}", pipeline.transformer.dtype
+    low, kind = settings.lora_rank > 0, pipeline.transformer.dtype
+    done = Path(folder) / f"{'adapter' if low else 'pipeline'}_{settings.steps}"
     if not done.exists():
         transformer = copy.deepcopy(pipeline.transformer)
-        if settings.lora_rank:
-            add_lora(transformer, settings)
+        if low:
+            add_adapter(transformer, settings.lora_rank, settings.seed)
         else:
-            transformer.float()
+            merge(transformer).float().requires_grad_(True)
         if transformer.num_parameters() > LARGE:
             transformer.enable_gradient_checkpointing()
-        options = {name: value for name, value in pipeline.config.items() if name not in pipeline.components}
-        options = {name: value for name, value in options.items() if not name.startswith("_")}
-        tuned = type(pipeline)(**(pipeline.components | {"transformer": transformer}), **options)
+        tuned = with_transformer(pipeline, transformer)
         beyond = steps_done(Path(folder) / "checkpoint.safetensors") > settings.steps
         where = Path(folder) / f"again_to_{settings.steps}" if beyond else folder  # fewer steps than were made before
         train(transformer, make_loss(tuned), batch, settings, where, label, watch)
-        if settings.lora_rank:
-            transformer.fuse_lora()
-            transformer.unload_lora()
         if processes().is_main_process:
             with atomic_folder(done) as temporary:
-                _save(tuned, transformer.to(kind), pipeline.config.get("_name_or_path"), temporary)
+                if low:
+                    save_adapter(tuned, temporary)
+                else:
+                    _save(tuned, transformer.to(kind), pipeline.config.get("_name_or_path"), temporary)
         processes().wait_for_everyone()
-    return load(done, kind)
+    return with_adapter(pipeline, done) if low else load(done, kind)
 
 
 def _save(tuned: DiffusionPipeline, transformer: nn.Module, base: str | None, folder: Path):
@@ -249,11 +250,3 @@ def _save(tuned: DiffusionPipeline, transformer: nn.Module, base: str | None, fo
             if part.parts[0] != "transformer":
                 (folder / part).parent.mkdir(parents=True, exist_ok=True)
                 link_or_copy(path, folder / part)
-
-
-def add_lora(transformer: nn.Module, settings: Training):
-    """Freezes the weights and adds trainable low-rank products to those of attention (LoRA, `peft`), in float32."""
-    torch.manual_seed(settings.seed)
-    rank = settings.lora_rank
-    transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_LAYERS)))
-    cast_training_params(transformer)

@@ -68,6 +68,7 @@ class OroSettings:
         training: optimizer and steps.
         weights: weight of each reward, see `rewards.MAKERS`.
         sampling_steps: of the videos that are rewarded.
+        guidance: classifier-free guidance scale of the sampler; 1: none. It doubles the work and memory of a step.
         gradient_steps: how many of the last sampling steps carry gradients; 0 draws 1 to all anew for each batch. The
             very last one is tiny (diffusers' schedule ends with sigma 0.016 to 0 for 5 steps), so 1 teaches little.
         reference_weight: of the distance to the reference model, the one that tuning starts from.
@@ -81,6 +82,7 @@ class OroSettings:
     training: Training
     weights: dict[str, float]
     sampling_steps: int = 5
+    guidance: float = 1.0
     gradient_steps: int = 2
     reference_weight: float = 1.0
     gradient_checkpointing: str = "nothing"
