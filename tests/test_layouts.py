@@ -280,7 +280,7 @@ def test_masks_must_fit_the_frames(tmp_path):
     ("info", "field"),
     [
         ("{", "file"),
-        ("[]", "file"),
+        ("[]", "content"),
         ('{"fps": 0}', "fps"),
         ('{"fps": "fast"}', "fps"),
         ('{"text": 3}', "text"),
