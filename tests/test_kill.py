@@ -77,7 +77,7 @@ def material(tmp_path_factory) -> Path:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """What every file holds, but for clock times (TensorBoard's files, executed notebooks and their pages hold them)."""
+    """What every file holds, but for those with clock times: TensorBoard's, executed notebooks and their pages."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

@@ -6,15 +6,13 @@ import typer
 
 from pisa_kit.cli import command
 from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import parsed
 
 
 def _pair(text: str, field: str, kind=float) -> tuple:
-    try:
+    with parsed("arguments", field, f"is {text!r}", "Give two numbers joined by a comma, e.g. 2.0,3.5."):
         low, high = (kind(part) for part in text.split(","))
-    except ValueError as error:
-        remedy = "Give two numbers joined by a comma, e.g. 2.0,3.5."
-        raise InputError("arguments", field, f"is {text!r}", remedy) from error
-    return low, high
+        return low, high
 
 
 @command

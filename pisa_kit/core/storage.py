@@ -35,9 +35,8 @@ def disk(path, field: str = "output", remedy: str = "Choose a folder you may wri
     try:
         yield
     except (OSError, UnicodeEncodeError) as error:
-        problem = (
-            f"cannot be {'written' if field == 'output' else 'read'} ({getattr(error, 'strerror', None) or error})"
-        )
+        said = getattr(error, "strerror", None) or error
+        problem = f"cannot be {'written' if field == 'output' else 'read'} ({said})"
         raise InputError(str(path).encode("utf-8", "backslashreplace").decode(), field, problem, remedy) from error
 
 
