@@ -42,8 +42,10 @@ def run(words: list[str], folder: Path):
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     sys.argv = ["pisa", *words]
-    main()
-    get_reusable_executor().shutdown()  # as at the end of an interpreter, which a fork does not reach
+    try:
+        main()
+    finally:
+        get_reusable_executor().shutdown()  # as at the end of an interpreter, which a fork does not reach
 
 
 def start(words: list[str], folder: Path) -> multiprocessing.Process:
@@ -56,8 +58,10 @@ def finish(words: list[str], folder: Path) -> float:
     """Runs a command to its end; returns its seconds."""
     began = time.monotonic()
     process = start(words, folder)
-    process.join()
-    assert process.exitcode == 0
+    process.join(600)
+    if process.exitcode is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.exitcode == 0, words
     return time.monotonic() - began
 
 
