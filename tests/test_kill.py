@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +55,21 @@ def start(words: list[str], folder: Path) -> multiprocessing.Process:
     return process
 
 
+def kill(process: multiprocessing.Process):
+    """Kills a command and what it has started."""
+    if process.is_alive():
+        with suppress(ProcessLookupError):  # it does not lead a group yet
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+    process.join()
+
+
 def finish(words: list[str], folder: Path) -> float:
     """Runs a command to its end; returns its seconds."""
     began = time.monotonic()
     process = start(words, folder)
     process.join(600)
-    if process.exitcode is None:
-        os.killpg(process.pid, signal.SIGKILL)
+    kill(process)
     assert process.exitcode == 0, words
     return time.monotonic() - began
 
@@ -107,10 +116,8 @@ def test_killed_and_called_again(tmp_path, material, name):
     for _ in range(KILLS or 2):
         process = start(COMMANDS[name], killed)
         process.join(seconds * rng.uniform(0, 1))
-        if process.exitcode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            died += 1
-        process.join()
+        died += process.exitcode is None
+        kill(process)
     assert died, "no kill met the command at work"
     finish(COMMANDS[name], killed)
     expected, found = contents(whole), contents(killed)
