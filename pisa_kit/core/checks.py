@@ -87,6 +87,13 @@ def check(kind: Any, value: Any, file, field: str = "", remedy: str = "") -> Any
     raise InputError(file, where, problem, " ".join(filter(None, [wanted, remedy]))) from cause
 
 
+def check_same(found: dict, wanted: dict, file, what: str) -> None:
+    """InputError unless what is described in a folder was made with the same settings, before more is put there."""
+    if found != wanted:
+        differs = ", ".join(sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key)))
+        raise InputError(file, differs, f"differ from {what}", "Choose another folder, or the original settings.")
+
+
 def check_fields(settings, file) -> None:
     """Checks the fields of a dataclass whose types say what they may be; errors as in `check`."""
     for name, kind in _kinds(type(settings)).items():
