@@ -14,7 +14,8 @@ from pisa_kit.perception.prepare import Settings, prepare
 from pisa_kit.sim.datasets import Recipe, write_dataset
 from pisa_kit.sim.settings import Video
 
-PAIRS, CLIPS = (20_000, 5_000) if os.environ.get("PISA_LOAD") else (320, 60)
+PAIRS, CLIPS = (20_000, 5_000) if os.environ.get("PISA_LOAD") else (240, 60)
+FEW = 20  # after which nothing is new
 MEBIBYTE = 2**20
 
 
@@ -37,8 +38,8 @@ def test_scoring_keeps_numbers_not_masks(tmp_path):
 
     peak(8)  # what is imported and cached only once
     began = time.monotonic()
-    few, many = peak(PAIRS // 4), peak(PAIRS)
-    each = (many - few) / (PAIRS * 3 / 4)
+    few, many = peak(FEW), peak(PAIRS)
+    each = (many - few) / (PAIRS - FEW)
     print(f"{PAIRS} pairs: {many / MEBIBYTE:.0f} MiB at most, {each:.0f} B each, {time.monotonic() - began:.0f} s")
     assert each < masks[0].nbytes / 2, "a row of numbers; a mask has 32 KiB"
 
@@ -57,7 +58,7 @@ def test_clips_are_made_and_read_one_by_one(tmp_path):
         assert sum("frames" in entry for entry in made["clips"].values()) == count
         yield "prepared"
 
-    list(work(CLIPS // 3))  # what is taken once: libraries, fonts, the renderer
+    list(work(FEW))  # what is taken once: libraries, fonts, the renderer
     began, before = time.monotonic(), process.memory_info().rss
     for what in work(CLIPS):
         grown = process.memory_info().rss - before
