@@ -63,7 +63,7 @@ def write_frames(folder: Path, names, size=(8, 6)) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         frame = np.full((*size, 3), 90, np.uint8)
-        (folder / name).write_bytes(media.encode_image(frame, Path(name).suffix))
+        (folder / name).write_bytes(media.encode_image(frame))
     return folder
 
 

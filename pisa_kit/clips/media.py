@@ -120,26 +120,20 @@ def write_mp4(path, frames: np.ndarray, fps: float) -> None:
 
 
 def write_gif(path, frames: np.ndarray, fps: float) -> None:
-    """Writes frames (T, H, W, 3) uint8 as a looping gif, see `encode_gif`."""
-    data = encode_gif(frames, fps, path)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def encode_gif(frames: np.ndarray, fps: float, label) -> bytes:
-    """Frames (T, H, W, 3) uint8 as a looping gif, 256 colours per frame.
+    """Writes frames (T, H, W, 3) uint8 as a looping gif, 256 colours per frame.
 
     Frames are written one by one because Pillow's own writer merges frames that look the same,
     and a frozen clip would come back with a single frame. Browsers slow down above 50 fps.
     """
-    durations = _gif_durations(len(frames), check_fps(fps, label))
+    durations = _gif_durations(len(frames), check_fps(fps, path))
     if durations.min() < 10:
-        raise InputError(label, "fps", f"is {fps:g}; a gif's shortest frame lasts 10 ms", "Write at most 100 fps.")
+        raise InputError(path, "fps", f"is {fps:g}; a gif's shortest frame lasts 10 ms", "Write at most 100 fps.")
     images = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames]
     parts = list(GifImagePlugin.getheader(images[0], info={"loop": 0})[0])
     for image, duration in zip(images, durations.tolist(), strict=True):
         parts += GifImagePlugin.getdata(image, duration=duration, include_color_table=True)
-    return b"".join([*parts, b";"])
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"".join([*parts, b";"]))
 
 
 def read_image(file, name: str) -> np.ndarray:
@@ -153,9 +147,8 @@ def read_image(file, name: str) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def encode_image(frame: np.ndarray, suffix: str = ".jpg") -> bytes:
-    """An (H, W, 3) uint8 image as the bytes of a jpg (quality 95, full colour resolution) or png file."""
+def encode_image(frame: np.ndarray) -> bytes:
+    """An (H, W, 3) uint8 image as the bytes of a jpg file: quality 95, full colour resolution."""
     buffer = io.BytesIO()
-    options = {"quality": 95, "subsampling": 0} if suffix == ".jpg" else {}
-    Image.fromarray(frame).save(buffer, "JPEG" if suffix == ".jpg" else "PNG", **options)
+    Image.fromarray(frame).save(buffer, "JPEG", quality=95, subsampling=0)
     return buffer.getvalue()
