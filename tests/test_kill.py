@@ -97,6 +97,9 @@ def contents(folder: Path) -> dict[str, object]:
         if path.is_dir() or path.name == ".lock" or "tfevents" in name or "/notebooks/" in name or "/site/" in name:
             continue
         found[name] = path.read_bytes()
+        if path.suffix == ".safetensors":  # the order of what its header says changes from process to process
+            size = int.from_bytes(found[name][:8], "little")
+            found[name] = json.loads(found[name][8 : 8 + size]), found[name][8 + size :]
         if path.suffix in (".json", ".jsonl"):
             text = found[name].decode().replace(str(folder), "FOLDER")
             rows = text.splitlines() if path.suffix == ".jsonl" else [text]
@@ -113,11 +116,17 @@ def test_killed_and_called_again(tmp_path, material, name):
     rng = np.random.default_rng([sorted(COMMANDS).index(name), KILLS])
     whole, killed = (shutil.copytree(material, tmp_path / kind) for kind in ("whole", "killed"))
     seconds, died = finish(COMMANDS[name], whole), 0
-    for _ in range(KILLS or 2):
+    for _ in range(10 * (KILLS or 2)):
         process = start(COMMANDS[name], killed)
         process.join(seconds * rng.uniform(0, 1))
-        died += process.exitcode is None
+        met = process.exitcode is None
         kill(process)
+        died += met
+        if died == (KILLS or 2):
+            break
+        if not met:  # it was faster: anew
+            shutil.rmtree(killed)
+            shutil.copytree(material, killed)
     assert died, "no kill met the command at work"
     finish(COMMANDS[name], killed)
     expected, found = contents(whole), contents(killed)
