@@ -66,8 +66,9 @@ def simulate(
         move_camera=move_camera,
     )
     recipe = Recipe(count, seed, objects, backgrounds, layout, Video(size, frames, fps), ranges)
-    needed, seconds = recipe.cost
-    typer.echo(f"about {needed / 1e9:,.2f} GB, {seconds / 3600 / max(workers, 1):,.2f} hours", err=True)
+    needed, hours = recipe.cost[0] / 1e9, recipe.cost[1] / 3600 / max(workers, 1)
+    if needed > 1 or hours > 0.2:
+        typer.echo(f"about {needed:,.1f} GB, {hours:,.1f} hours", err=True)
     with on_cluster(cluster):
         typer.echo(f"{count} clips in {write_dataset(out, recipe, workers, verify)}")
 
