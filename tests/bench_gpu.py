@@ -10,13 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline
+from diffusers import (
+    AutoencoderKLWan,
+    FlowMatchEulerDiscreteScheduler,
+    WanImageToVideoPipeline,
+    WanTransformer3DModel,
+)
 from transformers import UMT5Config, UMT5EncoderModel
 
+from pisa_kit.core.storage import DATA, read_json
 from pisa_kit.models.embedded import make_tokenizer
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
-from pisa_kit.study.plan import SHAPES, machine_speed, plan
+from pisa_kit.study.plan import machine_speed, plan
 from pisa_kit.study.presets import PRESETS
 from pisa_kit.training.oro import tune
 from pisa_kit.training.psft import cache_latents, train_transformer
@@ -25,13 +31,15 @@ from pisa_kit.training.rewards import load_rewards
 
 def make() -> WanImageToVideoPipeline:
     """Wan2.2-TI2V-5B with random weights; its text encoder is a small one of the same width."""
-    (transformer, shape), (codec, codec_shape), _ = SHAPES["wan2.2-ti2v-5b"]
+    configs = read_json(DATA / "wan2.2-ti2v-5b.json")
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda"):
-        parts = {"transformer": transformer(**shape), "vae": codec(**codec_shape)}
+        parts = {"transformer": WanTransformer3DModel.from_config(configs["transformer"])}
+        parts["vae"] = AutoencoderKLWan.from_config(configs["vae"])
     torch.set_default_dtype(torch.float32)
     tokenizer = make_tokenizer()
-    config = UMT5Config(vocab_size=len(tokenizer), d_model=shape["text_dim"], d_ff=64, num_layers=1, num_heads=4)
+    width = configs["transformer"]["text_dim"]
+    config = UMT5Config(vocab_size=len(tokenizer), d_model=width, d_ff=64, num_layers=1, num_heads=4)
     parts |= {"text_encoder": UMT5EncoderModel(config).to(torch.bfloat16), "tokenizer": tokenizer}
     parts = {name: part.eval().to("cpu") if isinstance(part, torch.nn.Module) else part for name, part in parts.items()}
     return WanImageToVideoPipeline(**parts, scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0), expand_timesteps=True)

@@ -135,7 +135,7 @@ def test_unknown_preset_suggests_the_nearest():
 def test_presets_are_checked_and_disjoint_from_training():
     for name, preset in PRESETS.items():
         assert preset.name == name and preset.data.test_seed >= 10_000_000
-    with pytest.raises(InputError, match="seeds, test_clips"):
+    with pytest.raises(InputError, match="preset empty: seeds: is"):
         Preset("empty", seeds=())
     with pytest.raises(InputError, match="count: is 0"):
         Recipe(count=0)

@@ -335,6 +335,35 @@ def test_clips_that_were_lost_or_replaced_are_made_again(tmp_path):
     (tmp_path / "ready" / "00001.npz").unlink()
     prepare(tmp_path / "data", tmp_path / "ready", Settings(size=32))
     assert (tmp_path / "ready" / "00001.npz").exists()
+    for folder in ("data", "ready"):  # of the same size, but not the same
+        path = tmp_path / folder / "00002.npz"
+        good = path.read_bytes()
+        path.write_bytes(bytes(len(good)))
+        for verify in (False, True):
+            write_dataset(tmp_path / "data", recipe, workers=1, verify=verify)
+            prepare(tmp_path / "data", tmp_path / "ready", Settings(size=32), verify=verify)
+            assert (path.read_bytes() == good) == verify
+
+
+def test_stopped_at_once(place, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pisa_kit.sim.datasets.simulate", stop)
+    monkeypatch.setattr(sys, "argv", ["pisa", "simulate", "out", *SMALL])
+    with pytest.raises(SystemExit) as left:
+        main()
+    said = capsys.readouterr().err.strip()
+    assert left.value.code == 130 and said.endswith("pisa: stopped. Call the command again to continue.")
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    assert len(read_dataset(write_dataset("out", Recipe(1, video=Video(32, 3, 16)), workers=1))) == 1
+
+
+def test_what_the_disk_cannot_hold_is_refused_before_it_starts(place, capsys, monkeypatch):
+    said = refused(capsys, monkeypatch, "simulate", "out", "--count", "90000000", "--size", "4096")
+    assert "count: needs about" in said and "GB" in said and "hours" in said
+    assert not list((place / "out").glob("*.npz"))
 
 
 def test_two_writers_do_not_mix(tmp_path):

@@ -63,7 +63,7 @@ def write_frames(folder: Path, names, size=(8, 6)) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         frame = np.full((*size, 3), 90, np.uint8)
-        (folder / name).write_bytes(media.encode_image(frame, Path(name).suffix))
+        (folder / name).write_bytes(media.encode_image(frame))
     return folder
 
 
@@ -280,7 +280,7 @@ def test_masks_must_fit_the_frames(tmp_path):
     ("info", "field"),
     [
         ("{", "file"),
-        ("[]", "file"),
+        ("[]", "content"),
         ('{"fps": 0}', "fps"),
         ('{"fps": "fast"}', "fps"),
         ('{"text": 3}', "text"),

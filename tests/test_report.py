@@ -1,7 +1,5 @@
 """The report says what the results say, and nothing about what has not run."""
 
-import re
-
 import pytest
 
 from pisa_kit.study import report, tables
@@ -134,13 +132,3 @@ def test_table_holds_ours_and_the_published_rows(results):
     assert table.loc["ours: PSFT", "unseen L2"] == "0.100 [0.090, 0.110]"
     assert table.loc["paper: Open-Sora + PSFT (base)", "unseen L2"] == "0.028"
     assert not table.isna().any().any()
-
-
-def test_the_page_needs_no_other_file(results, tmp_path):
-    (tmp_path / "02_before_and_after.png").write_bytes(b"\x89PNG <picture>")
-    found = report.findings(results)
-    page = report.write_page(tmp_path / "report.html", "A <title>", "note", tables.table(results), found, tmp_path)
-    text = page.read_text(encoding="utf-8")
-    assert "A &lt;title&gt;" in text and text.count("data:image/png;base64,") == 1
-    assert not re.search(r'(src|href)="(?!data:)', text)
-    assert all(one.status in text for one in found)

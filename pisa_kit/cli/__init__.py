@@ -22,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+STOPPED = 130  # what typer exits with after Ctrl-C
 CLUSTER = "dask://HOST:PORT (workers with --nthreads 1), ray://HOST:PORT or ray, instead of --workers."
 LOG_WITH = "Experiment tracker: tensorboard, wandb, mlflow ..."
 
@@ -70,9 +71,10 @@ def main():
         where = error.filename or "the disk"
         typer.secho(f"pisa: {where}: file: cannot be used ({error.strerror or error}). Check it.", fg="red", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.secho("pisa: stopped. Call the command again to continue.", fg="red", err=True)
-        sys.exit(130)
+    except SystemExit as left:
+        if left.code == STOPPED:
+            typer.secho("pisa: stopped. Call the command again to continue.", fg="red", err=True)
+        raise
     except TerminatedWorkerError:
         remedy = "Call the command again: what was finished is kept. If memory ran out, use fewer --workers."
         typer.secho(f"pisa: a worker process was killed. {remedy}", fg="red", err=True)

@@ -6,15 +6,13 @@ import typer
 
 from pisa_kit.cli import command
 from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import parsed
 
 
 def _pair(text: str, field: str, kind=float) -> tuple:
-    try:
+    with parsed("arguments", field, f"is {text!r}", "Give two numbers joined by a comma, e.g. 2.0,3.5."):
         low, high = (kind(part) for part in text.split(","))
-    except ValueError as error:
-        remedy = "Give two numbers joined by a comma, e.g. 2.0,3.5."
-        raise InputError("arguments", field, f"is {text!r}", remedy) from error
-    return low, high
+        return low, high
 
 
 @command
@@ -32,6 +30,7 @@ def simulate(
     height: str = "0.5,1.25",
     others: str = "0,3",
     move_camera: bool = False,
+    verify: bool = False,
     workers: int = 2,
     cluster: str | None = None,
 ):
@@ -51,6 +50,7 @@ def simulate(
         height: Range of the drop height, metres.
         others: Range of the number of objects underneath or beside.
         move_camera: Move back until the drop is in view instead of redrawing.
+        verify: Compare the hash of every clip that is there, not its size alone; damaged ones are made again.
         workers: Processes.
 
     Example: pisa simulate data/train --count 1000 --layout oro --size 256 --frames 32
@@ -66,8 +66,11 @@ def simulate(
         move_camera=move_camera,
     )
     recipe = Recipe(count, seed, objects, backgrounds, layout, Video(size, frames, fps), ranges)
+    needed, hours = recipe.cost[0] / 1e9, recipe.cost[1] / 3600 / max(workers, 1)
+    if needed > 1 or hours > 0.2:
+        typer.echo(f"about {needed:,.1f} GB, {hours:,.1f} hours", err=True)
     with on_cluster(cluster):
-        typer.echo(f"{count} clips in {write_dataset(out, recipe, workers)}")
+        typer.echo(f"{count} clips in {write_dataset(out, recipe, workers, verify)}")
 
 
 @command
@@ -137,6 +140,7 @@ def prepare(
     tracker: str = "background",
     weights: str | None = None,
     device: str = "cpu",
+    verify: bool = False,
 ):
     """Make clips ready for generation and scoring: square, with masks; prints `prepared n of N` and every failure.
 
@@ -150,11 +154,12 @@ def prepare(
         tracker: For clips without masks: background (no download), or sam2 as in the paper.
         weights: SAM 2's weights: a folder, or a name on the hub.
         device: Of SAM 2: cpu or cuda.
+        verify: Compare the hash of every clip that is there, not its size alone; damaged ones are made again.
     """
     from pisa_kit.perception.prepare import SAM2, Settings, lines
     from pisa_kit.perception.prepare import prepare as run
 
-    found = run(source, out, Settings(size, fps, frames, crop, tracker, weights or SAM2), device)
+    found = run(source, out, Settings(size, fps, frames, crop, tracker, weights or SAM2), device, verify)
     typer.echo("\n".join(lines(found)))
     if any("error" in entry for entry in found["clips"].values()):
         raise typer.Exit(1)

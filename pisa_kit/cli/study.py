@@ -5,7 +5,6 @@ from pathlib import Path
 import typer
 
 from pisa_kit.cli import command, use_tracker
-from pisa_kit.core.errors import InputError
 
 
 @command
@@ -20,14 +19,11 @@ def plan(preset: str = "mini", model: str | None = None, speed: float | None = N
     Example: pisa plan --preset gpu --model wan2.2-ti2v-5b --speed 400
     """
     from pisa_kit.core.checks import Positive, check
-    from pisa_kit.core.errors import check_choice
     from pisa_kit.study.plan import plan, report
-    from pisa_kit.study.presets import PRESETS
+    from pisa_kit.study.presets import get_preset
 
     check(Positive | None, speed, "arguments", "speed")
-    numbers = PRESETS[check_choice(preset, PRESETS, "preset")]
-    if numbers.base is None and model is None:
-        raise InputError(f"preset {preset}", "model", "is not given", "Name a folder, or --model wan2.2-ti2v-5b.")
+    numbers = get_preset(preset, model)
     typer.echo("\n".join(report(plan(numbers, model, speed and speed * 1e12), elsewhere=speed is not None)))
 
 

@@ -2,12 +2,28 @@
 
 import io
 from pathlib import Path
+from typing import Annotated, Required
 
 import numpy as np
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from pisa_kit.clips.archives import label
+from pisa_kit.core.checks import Pixel, check
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import damaged, read_bytes, read_npz
+from pisa_kit.core.storage import DAMAGED, parsed, read_bytes, read_npz
+
+Point = tuple[Pixel, Pixel]
+
+
+class Annotation(TypedDict, total=False):
+    """What is annotated of one object in frame 0: points (x, y) on it, and others that are not, pixels."""
+
+    positive: Required[Annotated[list[Point], Field(min_length=1)]]
+    negative: list[Point]
+
+
+Points = Annotated[list[Annotation], Field(min_length=1)]  # of a real clip's `clip_info.json`, an entry per object
 
 
 def read_masks(path) -> np.ndarray:
@@ -25,7 +41,9 @@ def read_masks(path) -> np.ndarray:
     if name.endswith(".npz"):
         masks = read_npz(str(path) if isinstance(path, Path) else path, "mask")["mask"]
     elif name.endswith(".npy"):
-        masks = _read_npy(path, name)
+        with parsed(name, "mask", *DAMAGED):
+            file = path if hasattr(path, "read") else io.BytesIO(read_bytes(path))
+            masks = np.lib.format.read_array(file, allow_pickle=False)
     else:
         raise InputError(name, "mask", "is neither .npz nor .npy", "Write it with numpy.savez_compressed(mask=...).")
     if masks.ndim == 3:
@@ -33,18 +51,6 @@ def read_masks(path) -> np.ndarray:
     if masks.ndim != 4 or 0 in masks.shape:
         raise InputError(name, "mask", f"has shape {masks.shape}", "Give (frames, objects, height, width).")
     return _as_bool(masks, name)
-
-
-def _read_npy(path, name: str) -> np.ndarray:
-    try:
-        masks = np.load(path if hasattr(path, "read") else io.BytesIO(read_bytes(path)), allow_pickle=False)
-    except InputError:
-        raise
-    except Exception as error:  # numpy's header parser raises many kinds
-        raise damaged(error, name, "mask") from error
-    if not isinstance(masks, np.ndarray):
-        raise InputError(name, "mask", "is an npz archive named .npy", "Rename it to .npz.")
-    return masks
 
 
 def _as_bool(masks: np.ndarray, name: str) -> np.ndarray:
@@ -66,7 +72,7 @@ def dropped_index(points: list) -> int:
     """Index of the annotated object that is dropped: the one with the smallest y among its positive points.
 
     Args:
-        points: `points` of a real clip's `clip_info.json`: per object `{"positive": [[x, y], ...], "negative": ...}`.
+        points: see `Points`.
 
     Raises:
         InputError: empty, or an entry without a positive point.
@@ -77,21 +83,4 @@ def dropped_index(points: list) -> int:
 
 def check_points(points, file) -> None:
     """InputError unless `points` is a non-empty annotation with a positive point for every object."""
-    remedy = 'Give one {"positive": [[x, y], ...], "negative": []} per object, in pixels of frame 0.'
-    if not isinstance(points, list) or not points:
-        raise InputError(file, "points", f"is {points!r}", remedy)
-    for index, entry in enumerate(points):
-        if not isinstance(entry, dict) or not entry.get("positive"):
-            raise InputError(file, f"points[{index}]", "has no positive point", remedy)
-        for kind in ("positive", "negative"):
-            listed = entry.get(kind, [])
-            if not isinstance(listed, list) or not all(map(_is_point, listed)):
-                raise InputError(file, f"points[{index}].{kind}", f"is {listed!r}", remedy)
-
-
-def _is_point(point) -> bool:
-    return (
-        isinstance(point, (list, tuple))
-        and len(point) == 2
-        and all(isinstance(value, (int, float)) and abs(value) < 1e6 for value in point)
-    )
+    check(Points, points, file, "points", 'Give one {"positive": [[x, y], ...], "negative": []} per object.')

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import LARGEST, disk, read_bytes
+from pisa_kit.core.storage import LARGEST, disk, parsed, read_bytes
 
 
 class NamedBytes(io.BytesIO):
@@ -70,17 +70,13 @@ class Folder:
             InputError: it cannot be read (missing, damaged, encrypted).
         """
         full = str(self / name)
-        try:
-            if self.inner is None:
-                return NamedBytes(read_bytes(self.path / name), full)
+        if self.inner is None:
+            return NamedBytes(read_bytes(self.path / name), full)
+        with parsed(full):
             archive, member = _open_zip(*_zip_key(self.path)).zip, (self / name).inner
             if archive.getinfo(member).file_size > LARGEST:
                 raise zipfile.BadZipFile("claims an impossible size")
             return NamedBytes(archive.read(member), full)
-        except InputError:
-            raise
-        except Exception as error:  # zipfile and its decompressors raise many kinds
-            raise InputError(full, "file", f"cannot be read ({error})", "Restore it from its source.") from error
 
 
 @dataclass(frozen=True)
@@ -139,14 +135,11 @@ def _zip_key(path: Path) -> tuple:
 @lru_cache(maxsize=4)
 def _open_zip(path: Path, size: int, modified: int, process: int) -> _Archive:
     """Opens a zip and lists it by folder; kept open, because listing the benchmark's archives takes a second."""
-    try:
+    with parsed(path, "archive", "cannot be read as a zip", "Download or write it again."):
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        problem = f"cannot be read as a zip ({error})"
-        raise InputError(path, "archive", problem, "Download or write it again.") from error
-    if archive.infolist() and min(member.header_offset for member in archive.infolist()) > 0:
-        # What is left of a longer zip: its end is that of a zip within (a mask.npz).
-        raise InputError(path, "archive", "is cut off", "Download or write it again.")
+        if archive.infolist() and min(member.header_offset for member in archive.infolist()) > 0:
+            # What is left of a longer zip: its end is that of a zip within (a mask.npz).
+            raise EOFError("it is cut off")
     tree: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     tree[""]
     for member in archive.infolist():
@@ -165,17 +158,13 @@ def _check_member(archive: Path, member: zipfile.ZipInfo) -> tuple[str, ...]:
     """The parts of a member's path; InputError if it would leave the folder or is a link."""
     name = member.orig_filename
     parts = PurePosixPath(name).parts
-    problem = None
-    if name.startswith("/"):
-        problem = "is an absolute path"
-    elif "\\" in name or "\0" in name:
-        problem = "has a backslash or a zero byte in its path"
-    elif re.match(r"[A-Za-z]:", name):
-        problem = "starts with a drive letter"
-    elif ".." in parts:
-        problem = "leaves the archive's folder through '..'"
-    elif stat.S_ISLNK(member.external_attr >> 16):
-        problem = "is a symbolic link"
-    if problem:
+    wrong = {
+        "is an absolute path": name.startswith("/"),
+        "has a backslash or a zero byte in its path": "\\" in name or "\0" in name,
+        "starts with a drive letter": re.match(r"[A-Za-z]:", name),
+        "leaves the archive's folder through '..'": ".." in parts,
+        "is a symbolic link": stat.S_ISLNK(member.external_attr >> 16),
+    }
+    for problem in filter(wrong.get, wrong):
         raise InputError(archive, f"member {name!r}", problem, "Pack plain files under relative paths.")
     return parts

@@ -77,27 +77,20 @@ class Clip:
 
     def __post_init__(self):
         check_fields(self, self.name)
-        frames = self.frames
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+        frames, masks = self.frames, self.masks
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
             self._refuse("frames", f"has shape {frames.shape} and dtype {frames.dtype}", "Give (T, H, W, 3) uint8.")
-        if 0 in frames.shape:
-            self._refuse("frames", "is empty", "A clip needs at least one frame.")
+        if masks is not None and (masks.dtype != bool or masks.ndim != 4 or 0 in masks.shape):
+            self._refuse("masks", f"has shape {masks.shape} and dtype {masks.dtype}", "Give (T, N, H, W) bool.")
         count, height, width, _ = frames.shape
-        if self.masks is not None:
-            check_masks(self.masks, self.name)
-            if (self.masks.shape[0], *self.masks.shape[2:]) != (count, height, width):
-                problem = f"has shape {self.masks.shape}, frames {frames.shape}"
-                self._refuse("masks", problem, "Give (T, N, H, W) for the same frames.")
-        if self.depth is not None and self.depth.shape != (count, height, width):
-            self._refuse(
-                "depth", f"has shape {self.depth.shape}, frames {frames.shape}", "Give (T, H, W) for the same frames."
-            )
-        if self.flow is not None and self.flow.shape != (count - 1, height, width, 2):
-            self._refuse(
-                "flow",
-                f"has shape {self.flow.shape}, frames {frames.shape}",
-                "Give (T - 1, H, W, 2) for the same frames.",
-            )
+        for name, axes, shape in (
+            ("masks", "(T, N, H, W)", (count, 0 if masks is None else masks.shape[1], height, width)),
+            ("depth", "(T, H, W)", (count, height, width)),
+            ("flow", "(T - 1, H, W, 2)", (count - 1, height, width, 2)),
+        ):
+            array = getattr(self, name)
+            if array is not None and array.shape != shape:
+                self._refuse(name, f"has shape {array.shape}, frames {frames.shape}", f"Give {axes} for these frames.")
 
     def _refuse(self, name: str, problem: str, remedy: str):
         raise InputError(self.name, name, problem, remedy)
@@ -114,9 +107,7 @@ class Clip:
     def dropped(self) -> np.ndarray:
         """(T, H, W) bool: the dropped object's mask (the last one)."""
         if self.masks is None or self.masks.shape[1] == 0:
-            self._refuse(
-                "masks", "is missing", "Track the object first (pisa_kit.masks) or read a layout that has masks."
-            )
+            self._refuse("masks", "is missing", "Track the object first, or read a layout that has masks.")
         return self.masks[:, -1]
 
     def select(self, indices: np.ndarray, fps: float) -> "Clip":
@@ -140,12 +131,3 @@ Clips = Annotated[list[InstanceOf[Clip]], Field(min_length=1)]
 def check_fps(fps, file) -> float:
     """Returns `fps` as float; raises InputError unless it is a number from 0.1 to 100,000."""
     return check(Fps, fps, file, "fps", "Give the frames per second as a number, e.g. 16.")
-
-
-def check_masks(masks: np.ndarray, file) -> np.ndarray:
-    """Raises InputError unless `masks` is (T, N, H, W) bool with T, N >= 1; integer 0/1 masks are read by `layouts`."""
-    if masks.dtype != bool or masks.ndim != 4:
-        raise InputError(file, "masks", f"has shape {masks.shape} and dtype {masks.dtype}", "Give (T, N, H, W) bool.")
-    if 0 in masks.shape:
-        raise InputError(file, "masks", f"is empty (shape {masks.shape})", "Give at least one frame and one object.")
-    return masks

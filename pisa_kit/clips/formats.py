@@ -10,7 +10,7 @@ from pisa_kit.clips.clip import Clip, check_fps
 from pisa_kit.clips.media import VIDEO_SUFFIXES, read_video
 from pisa_kit.clips.npz import read_clip_file, write_clip_file
 from pisa_kit.clips.pisabench import atomic_clip_folder, fill_clip_folder, is_clip_folder, read_clip_folder
-from pisa_kit.core.errors import InputError
+from pisa_kit.core.errors import InputError, check_choice
 
 LAYOUTS = ("npz", "sim", "real", "psft", "oro")
 
@@ -116,8 +116,7 @@ def write_clip(clip: Clip, path, layout: str = "npz") -> Path:
         InputError: unknown layout, something the layout needs is missing, or `path` is a folder that is not a clip.
     """
     path = Path(path)
-    if layout not in LAYOUTS:
-        raise InputError(path, "layout", f"is {layout!r}", f"Choose one of {', '.join(LAYOUTS)}.")
+    check_choice(layout, LAYOUTS, "layout")
     if layout == "npz":
         write_clip_file(clip, path)
         return path

@@ -12,10 +12,10 @@ from PIL import GifImagePlugin, Image
 from pisa_kit.clips.archives import label
 from pisa_kit.clips.clip import check_fps
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import atomic_path, plain_file
+from pisa_kit.core.storage import atomic_path, parsed, plain_file
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
-_IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError)
+_UNDECODABLE = "cannot be decoded as video", "Restore the file or convert it to H.264 mp4."
 
 
 def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray, float]:
@@ -34,8 +34,6 @@ def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray
         InputError: missing, damaged or truncated file, no video in it, or fewer than `end` frames.
     """
     name = label(path)
-    if start < 0 or (end is not None and end <= start):
-        raise InputError(name, "start, end", f"are {start} and {end}", "Give 0 <= start < end.")
     if isinstance(path, (str, Path)):
         plain_file(path)
     decode = _decode_gif if name.lower().endswith(".gif") else _decode_stream
@@ -48,9 +46,10 @@ def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray
             break
     if not count:
         raise InputError(name, "frames", "none can be decoded", "The file is empty or cut off: copy it again.")
-    if not frames or (end is not None and count < end):
-        problem = f"are {start} and {end or 'the last frame'}, but the video has {count} frames"
-        raise InputError(name, "start, end", problem, "Stay within the video.")
+    last = count if end is None else end
+    if not 0 <= start < last <= count:
+        problem = f"are {start} and {last}, of {count} frames that were read"
+        raise InputError(name, "start, end", problem, "Give 0 <= start < end, within the video.")
     if len({frame.shape for frame in frames}) > 1:
         raise InputError(name, "frames", "change their size", "Convert the video to one size.")
     return np.stack(frames), rate
@@ -59,47 +58,34 @@ def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray
 def read_rotation(path) -> int:
     """Clockwise degrees (0, 90, 180, 270) by which a phone's rotation tag says to turn the stored frames."""
     plain_file(path)
-    try:
-        with av.open(str(path)) as container:
-            return -int(next(container.decode(video=0)).rotation) % 360
-    except (av.FFmpegError, IndexError, StopIteration) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(name, error) -> InputError:
-    problem = f"cannot be decoded as video ({error})"
-    return InputError(name, "frames", problem, "Restore the file or convert it to H.264 mp4.")
+    with parsed(path, "frames", *_UNDECODABLE), av.open(str(path)) as container:
+        return -int(next(container.decode(video=0)).rotation) % 360
 
 
 def _decode_stream(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
     """The frames of a video file as (H, W, 3) uint8, each with the frame rate."""
-    try:
-        with av.open(path if hasattr(path, "read") else str(path)) as container:
-            stream = container.streams.video[0]
-            rate = check_fps(float(stream.average_rate or 0), name)
-            entries = stream.index_entries
-            if len(entries) and container.size < max(entry.pos + entry.size for entry in entries):
-                raise InputError(name, "frames", "end before the file's index says", "Copy it again.")
-            for frame in container.decode(stream):
-                yield frame.to_ndarray(format="rgb24"), rate
-    except (av.FFmpegError, IndexError) as error:
-        raise _damaged(name, error) from error
+    source = path if hasattr(path, "read") else str(path)
+    with parsed(name, "frames", *_UNDECODABLE), av.open(source) as container:
+        stream = container.streams.video[0]
+        rate = check_fps(float(stream.average_rate or 0), name)
+        entries = stream.index_entries
+        if len(entries) and container.size < max(entry.pos + entry.size for entry in entries):
+            raise EOFError("it ends before its index says")
+        for frame in container.decode(stream):
+            yield frame.to_ndarray(format="rgb24"), rate
 
 
 def _decode_gif(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
     """The frames of a gif as (H, W, 3) uint8, each with the frame rate."""
-    try:
-        with Image.open(path) as image:
-            durations = []
-            for index in range(image.n_frames):
-                image.seek(index)
-                durations.append(image.info.get("duration") or 100)
-            rate = _gif_rate(durations)
-            for index in range(image.n_frames):
-                image.seek(index)
-                yield np.asarray(image.convert("RGB")), rate
-    except _IMAGE_ERRORS as error:
-        raise _damaged(name, error) from error
+    with parsed(name, "frames", *_UNDECODABLE), Image.open(path) as image:
+        durations = []
+        for index in range(image.n_frames):
+            image.seek(index)
+            durations.append(image.info.get("duration") or 100)
+        rate = _gif_rate(durations)
+        for index in range(image.n_frames):
+            image.seek(index)
+            yield np.asarray(image.convert("RGB")), rate
 
 
 def _gif_durations(count: int, fps: float) -> np.ndarray:
@@ -134,26 +120,20 @@ def write_mp4(path, frames: np.ndarray, fps: float) -> None:
 
 
 def write_gif(path, frames: np.ndarray, fps: float) -> None:
-    """Writes frames (T, H, W, 3) uint8 as a looping gif, see `encode_gif`."""
-    data = encode_gif(frames, fps, path)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def encode_gif(frames: np.ndarray, fps: float, label) -> bytes:
-    """Frames (T, H, W, 3) uint8 as a looping gif, 256 colours per frame.
+    """Writes frames (T, H, W, 3) uint8 as a looping gif, 256 colours per frame.
 
     Frames are written one by one because Pillow's own writer merges frames that look the same,
     and a frozen clip would come back with a single frame. Browsers slow down above 50 fps.
     """
-    durations = _gif_durations(len(frames), check_fps(fps, label))
+    durations = _gif_durations(len(frames), check_fps(fps, path))
     if durations.min() < 10:
-        raise InputError(label, "fps", f"is {fps:g}; a gif's shortest frame lasts 10 ms", "Write at most 100 fps.")
+        raise InputError(path, "fps", f"is {fps:g}; a gif's shortest frame lasts 10 ms", "Write at most 100 fps.")
     images = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames]
     parts = list(GifImagePlugin.getheader(images[0], info={"loop": 0})[0])
     for image, duration in zip(images, durations.tolist(), strict=True):
         parts += GifImagePlugin.getdata(image, duration=duration, include_color_table=True)
-    return b"".join([*parts, b";"])
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"".join([*parts, b";"]))
 
 
 def read_image(file, name: str) -> np.ndarray:
@@ -162,17 +142,13 @@ def read_image(file, name: str) -> np.ndarray:
     Raises:
         InputError: it is not an image, or it is damaged.
     """
-    try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("RGB"))
-    except _IMAGE_ERRORS as error:
-        problem = f"is not a readable image ({error})"
-        raise InputError(name, "frames", problem, "Restore this frame from its source.") from error
+    remedy = "Restore this frame from its source."
+    with parsed(name, "frames", "is not a readable image", remedy), Image.open(file) as image:
+        return np.asarray(image.convert("RGB"))
 
 
-def encode_image(frame: np.ndarray, suffix: str = ".jpg") -> bytes:
-    """An (H, W, 3) uint8 image as the bytes of a jpg (quality 95, full colour resolution) or png file."""
+def encode_image(frame: np.ndarray) -> bytes:
+    """An (H, W, 3) uint8 image as the bytes of a jpg file: quality 95, full colour resolution."""
     buffer = io.BytesIO()
-    options = {"quality": 95, "subsampling": 0} if suffix == ".jpg" else {}
-    Image.fromarray(frame).save(buffer, "JPEG" if suffix == ".jpg" else "PNG", **options)
+    Image.fromarray(frame).save(buffer, "JPEG", quality=95, subsampling=0)
     return buffer.getvalue()

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Required
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -10,9 +10,9 @@ from typing_extensions import TypedDict
 from pisa_kit.clips.annotations import check_points
 from pisa_kit.clips.archives import label
 from pisa_kit.clips.clip import Camera, Clip
-from pisa_kit.core.checks import Finite, Fps, PlainName, Positive, Text, check
-from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import read_npz, write_npz
+from pisa_kit.core.checks import Array, Finite, Fps, PlainName, Positive, Text, check
+from pisa_kit.core.errors import InputError, about
+from pisa_kit.core.storage import parse_json, parsed, read_npz, write_npz
 
 FORMAT = "pisa_kit clip 1"
 _ARRAYS = ("depth", "flow", "poses", "velocities", "contacts")
@@ -36,6 +36,20 @@ class Facts(TypedDict):
     name: PlainName
     camera: StoredCamera | None
     info: dict[str, Any]
+
+
+class Arrays(TypedDict, total=False):
+    """The arrays of a clip's file; masks are packed to bits."""
+
+    facts: Required[Array]
+    frames: Required[Array]
+    mask_bits: Array
+    mask_shape: Array
+    depth: Array
+    flow: Array
+    poses: Array
+    velocities: Array
+    contacts: Array
 
 
 def write_clip_file(clip: Clip, path) -> None:
@@ -70,11 +84,8 @@ def _facts(clip: Clip, path) -> bytes:
 
 def encode_json(data, path, field: str) -> bytes:
     """`data` as JSON; InputError (file `path`, `field`) if it holds what JSON cannot."""
-    try:
+    with parsed(path, field, "cannot be written as JSON", "Use str, int, float, list and dict."):
         return json.dumps(data, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        problem = f"cannot be written as JSON ({error})"
-        raise InputError(path, field, problem, "Use str, int, float, list and dict.") from error
 
 
 def read_clip_file(path) -> Clip:
@@ -87,28 +98,15 @@ def read_clip_file(path) -> Clip:
         InputError: missing, truncated, corrupt, pickled, or an npz of another kind.
     """
     name = label(path)
-    arrays = read_npz(str(path) if isinstance(path, Path) else path)
-    facts = _read_facts(arrays, name)
+    arrays = check(Arrays, read_npz(path), name, remedy="Name a clip written by pisa_kit.")
+    facts = check(Facts, parse_json(arrays["facts"].tobytes(), name, "facts"), name, "facts", _REMEDY)
     camera = facts["camera"] and Camera(**facts["camera"])
     known = {field: facts[field] for field in ("fps", "caption", "name", "info")}
-    try:
-        if "points" in facts["info"]:
-            check_points(facts["info"]["points"], name)
-        arrays = {field: arrays.get(field) for field in ("frames", *_ARRAYS)} | {"masks": _read_masks(arrays, name)}
+    if "points" in facts["info"]:
+        check_points(facts["info"]["points"], name)
+    arrays = {field: arrays.get(field) for field in ("frames", *_ARRAYS)} | {"masks": _read_masks(arrays, name)}
+    with about(name):
         return Clip(**arrays, **known, camera=camera)
-    except InputError as error:
-        raise InputError(name, error.field, error.problem, error.remedy) from error
-
-
-def _read_facts(arrays: dict[str, np.ndarray], name: str) -> Facts:
-    if "facts" not in arrays or "frames" not in arrays:
-        problem = f"is not a clip file (it has {', '.join(arrays) or 'nothing'})"
-        raise InputError(name, "facts", problem, "Name a clip written by pisa_kit.")
-    try:
-        facts = json.loads(arrays["facts"].tobytes())
-    except (ValueError, RecursionError) as error:
-        raise InputError(name, "facts", f"are not JSON ({error})", _REMEDY) from error
-    return check(Facts, facts, name, "facts", _REMEDY)
 
 
 def _read_masks(arrays: dict[str, np.ndarray], name: str) -> np.ndarray | None:

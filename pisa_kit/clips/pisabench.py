@@ -1,6 +1,5 @@
 """A clip as a folder of numbered frames: reads all of PisaBench's layouts and writes them whole or not at all."""
 
-import json
 import os
 import re
 import shutil
@@ -10,14 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import TypedDict
 
-from pisa_kit.clips.annotations import check_points, dropped_index, read_masks
+from pisa_kit.clips.annotations import Points, dropped_index, read_masks
 from pisa_kit.clips.archives import Folder
-from pisa_kit.clips.clip import Clip, check_fps
+from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.media import VIDEO_SUFFIXES, encode_image, read_image, read_video, write_gif, write_mp4
 from pisa_kit.clips.npz import encode_json
+from pisa_kit.core.checks import Fps, Text, check
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import UNFINISHED, atomic_folder
+from pisa_kit.core.storage import atomic_folder, beside, parse_json
 
 REAL_FPS, SIM_FPS = 120.0, 16.0
 _MOVIES = ("movie.mp4", "movie.gif")
@@ -50,38 +51,30 @@ def read_clip_folder(folder: Folder, name: str, fps: float | None) -> Clip:
         frames, real = read_video(folder.read(movie))[0], movie == "movie.mp4"
     else:
         raise InputError(folder, "frames", "there are none", "Put 00000.jpg ... or rgba_00000.jpg ... in the folder.")
-    caption = info.pop("text", "")
-    if not isinstance(caption, str):
-        raise InputError(folder / _INFO, "text", f"is {caption!r}", "Give the prompt as a string.")
-    declared = info.pop("fps", None)
+    caption, declared = info.pop("text", ""), info.pop("fps", None)
+    fps = declared if fps is None else fps
+    if fps is None and (movie or not real or "points" in info):
+        fps = REAL_FPS if real else SIM_FPS
     if fps is None:
-        benchmark = real and ("points" in info or movie)
-        fps = _frame_rate(folder, declared, SIM_FPS if not real else REAL_FPS if benchmark else None)
+        raise InputError(folder, "fps", "is not known for a plain frame folder", "Say it (fps=...).")
     masks = _folder_masks(folder, files, frames)
     if masks is not None and real and "points" in info:
         masks, info["points"] = _dropped_last(masks, info["points"], folder)
     return Clip(frames, fps, masks=masks, caption=caption, name=name, info=info)
 
 
-def _frame_rate(folder: Folder, declared, default: float | None) -> float:
-    """What `clip_info.json` declares, else the layout's default; InputError when there is neither."""
-    if declared is not None:
-        return check_fps(declared, folder / _INFO)
-    if default is None:
-        raise InputError(folder, "fps", "is not known for a plain frame folder", "Say it (fps=...).")
-    return default
+class Info(TypedDict, total=False):
+    """What `clip_info.json` may say; further facts are kept as they are."""
+
+    text: Text
+    fps: Fps | None
+    points: Points
 
 
 def _read_info(folder: Folder) -> dict:
     label = folder / _INFO
-    try:
-        info = json.loads(folder.read(_INFO).read())
-    except (ValueError, RecursionError) as error:
-        raise InputError(label, "file", f"is not JSON ({error})", "Restore it from its source.") from error
-    if not isinstance(info, dict):
-        raise InputError(label, "file", "is not a JSON object", 'Write {"points": [...], "text": "..."}.')
-    if "points" in info:
-        check_points(info["points"], label)
+    info = parse_json(folder.read(_INFO).read(), label)
+    check(Info, info, label, remedy='Write {"points": [{"positive": [[x, y]]}, ...], "text": "...", "fps": 120}.')
     return info
 
 
@@ -109,13 +102,11 @@ def _frame_series(files: list[str], label) -> list[str]:
 def _check_numbering(prefix: str, frames: dict[int, str], label) -> list[str]:
     """Files by number; a benchmark series starts at 0, others at 0 or 1."""
     first = min(frames)
-    if first > 1 or (first == 1 and (prefix in _BENCHMARK_SERIES or len(Path(frames[1]).stem) == 5)):
-        problem = f"the first one is {frames[first]}, those before it are missing"
-        raise InputError(label, "frames", problem, "Restore them, or number from 0.")
-    missing = sorted(set(range(first, max(frames))) - set(frames))
+    from_one = first > 0 and prefix not in _BENCHMARK_SERIES and len(Path(frames[first]).stem) != 5
+    missing = sorted(set(range(int(from_one), max(frames))) - set(frames))
     if missing:
-        problem = f"number {missing[0]} is missing ({len(missing)} in all, of {max(frames) - first + 1})"
-        raise InputError(label, "frames", problem, "Restore the frame, or number them without gaps.")
+        problem = f"number {missing[0]} is missing ({len(missing)} in all, of {len(missing) + len(frames)})"
+        raise InputError(label, "frames", problem, "Restore it, or number them without gaps.")
     return [frames[number] for number in sorted(frames)]
 
 
@@ -134,12 +125,11 @@ def _folder_masks(folder: Folder, files: list[str], frames: np.ndarray) -> np.nd
     if name is None:
         return None
     masks = read_masks(folder.read(name))
-    if len(masks) != len(frames):
-        problem = f"has {len(masks)} frames, the folder {len(frames)}"
-        raise InputError(folder / name, "mask", problem, "Give one mask per frame.")
-    if masks.shape[2:] != frames.shape[1:3]:
-        problem = f"is {masks.shape[3]}x{masks.shape[2]}, the frames {frames.shape[2]}x{frames.shape[1]}"
-        raise InputError(folder / name, "mask", problem, "Resize it to the frames, nearest neighbour.")
+    found, wanted = (masks.shape[0], *masks.shape[2:]), frames.shape[:3]
+    if found != wanted:
+        has, needs = ("{0} frames of {2}x{1}".format(*shape) for shape in (found, wanted))
+        remedy = "Give one mask per frame, resized to it by nearest neighbour."
+        raise InputError(folder / name, "mask", f"has {has}, the folder {needs}", remedy)
     return masks
 
 
@@ -191,7 +181,7 @@ def _swap(new: Path, path: Path) -> None:
     if not path.exists():
         os.rename(new, path)
         return
-    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}{os.getpid()}."))
+    old = Path(tempfile.mkdtemp(**beside(path)))
     os.rename(path, old)
     try:
         os.rename(new, path)

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from pisa_kit.clips.clip import Camera, Clip, check_fps
+from pisa_kit.core.checks import Count, check
 from pisa_kit.core.errors import InputError
 
 
@@ -44,8 +45,7 @@ def to_square(clip: Clip, size: int, crop: bool = False) -> Clip:
     Raises:
         InputError: `size` is no positive whole number, or the crop cuts off an annotated point.
     """
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-        raise InputError(clip.name, "size", f"is {size!r}", "Give the side in pixels, e.g. 256.")
+    check(Count, size, clip.name, "size", "Give the side in pixels, e.g. 256.")
     height, width = clip.frames.shape[1:3]
     side = min(height, width)
     left, top = ((width - side) // 2, (height - side) // 2) if crop else (0, 0)

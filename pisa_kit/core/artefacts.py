@@ -82,11 +82,25 @@ def model(pipeline) -> str:
 
 
 def files(folder) -> str:
-    """A short name for all files of a folder, of weights or of clips, or for one file; hidden ones do not count."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(folder).rglob("*")) or [Path(folder)]:
+    """A short name for a file, or for all files of a folder, of weights or of clips; hidden ones do not count."""
+    digest, folder = hashlib.sha256(), Path(folder)
+    for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
             digest.update(path.relative_to(folder).as_posix().encode())
             with open(path, "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:8]
+
+
+def entry(path: Path) -> dict:
+    """What a manifest says of a clip, a file or a folder: its size in bytes, 0 where nothing is, and its hash."""
+    return {"bytes": _bytes(path), "hash": files(path)}
+
+
+def is_whole(path: Path, entry: dict, verify: bool) -> bool:
+    """Is a clip what its entry in a manifest says: its size, and if `verify` its hash?"""
+    return _bytes(path) == entry.get("bytes") and (not verify or files(path) == entry.get("hash"))
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.glob("*")))

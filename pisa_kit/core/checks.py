@@ -49,6 +49,7 @@ Frames = _within(int, 2, 10_000)
 Count = _within(int, 1, 100_000_000)
 Few = _within(int, 1, 512)  # processes, videos at once
 Seed = _within(int, 0, 10**15)
+Pixel = _within(float, -1e6, 1e6)
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)]
 Pair = Annotated[tuple[_within(float, 0, 1e4), _within(float, 0, 1e4)], AfterValidator(_ordered)]
@@ -72,17 +73,25 @@ def check(kind: Any, value: Any, file, field: str = "", remedy: str = "") -> Any
     """
     try:
         return _adapter(kind).validate_python(value.item() if isinstance(value, np.generic) else value)
-    except (ValidationError, RecursionError) as error:
-        if isinstance(error, RecursionError):
-            raise InputError(file, field or "content", "is nested too deep", remedy or "Write it anew.") from error
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, (*filter(None, [field]), *first["loc"]))) or "content"
+    except RecursionError as error:
+        where, problem, wanted, cause = field or "content", "is nested too deep", "Write it anew.", error
+    except ValidationError as error:
+        first, cause = error.errors(include_url=False)[0], error
+        inner = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        where = f"{field}{inner}".removeprefix(".") or "content"
         shown = repr(first["input"]).encode("ascii", "backslashreplace").decode()
         shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
         problem = "is missing" if first["type"] == "missing" else f"is {shown}"
         wanted = first["msg"].removeprefix("Value error, ").replace("Input should", "It should")
-        wanted = f"It {wanted}" if wanted.startswith(("should", "cannot")) else wanted
-        raise InputError(file, where, problem, " ".join(filter(None, [f"{wanted}.", remedy]))) from error
+        wanted = f"It {wanted}." if wanted.startswith(("should", "cannot")) else f"{wanted}."
+    raise InputError(file, where, problem, " ".join(filter(None, [wanted, remedy]))) from cause
+
+
+def check_same(found: dict, wanted: dict, file, what: str) -> None:
+    """InputError unless what is described in a folder was made with the same settings, before more is put there."""
+    if found != wanted:
+        differs = ", ".join(sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key)))
+        raise InputError(file, differs, f"differ from {what}", "Choose another folder, or the original settings.")
 
 
 def check_fields(settings, file) -> None:

@@ -3,7 +3,7 @@
 import torch
 from accelerate import PartialState
 
-from pisa_kit.core.errors import InputError, first_line
+from pisa_kit.core.storage import parsed
 
 
 def processes() -> PartialState:
@@ -18,12 +18,8 @@ def device() -> torch.device:
 
 def check_device(device: str):
     """Raises InputError unless torch can use the device."""
-    try:
+    with parsed("arguments", "device", f"{device!r} cannot be used", "Use cpu."):
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            "arguments", "device", f"{device!r} cannot be used ({first_line(error)})", "Use cpu."
-        ) from error
 
 
 def no_gpu() -> bool:

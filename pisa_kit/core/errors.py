@@ -1,6 +1,7 @@
 """The one error for bad input, and checks that raise it."""
 
 import difflib
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -12,6 +13,15 @@ class InputError(ValueError):
 
     def __reduce__(self):  # so that it crosses process borders
         return type(self), (self.file, self.field, self.problem, self.remedy)
+
+
+@contextmanager
+def about(file):
+    """Inside, bad input is said to be in `file`, whatever it was said to be in."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(file, error.field, error.problem, error.remedy) from error
 
 
 def first_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ from pisa_kit.core.errors import InputError, first_line
 from pisa_kit.core.progress import Bar
 
 WORKERS = 2
+PACKAGES = {"dask": "distributed", "ray": "ray"}  # kind of cluster: what it needs
 
 
 @contextmanager
@@ -31,16 +32,15 @@ def on_cluster(address: str | None) -> Iterator[None]:
         yield
         return
     kind, _, place = address.partition("://")
-    if kind not in ("dask", "ray"):
+    if kind not in PACKAGES:
         raise InputError("arguments", "cluster", f"is {address!r}", "Give dask://HOST:PORT, ray://HOST:PORT or ray.")
     try:
         client = _connect(kind, place)
-    except ImportError as error:
-        package = {"dask": "distributed", "ray": "ray"}[kind]
-        raise InputError("arguments", "cluster", f"needs {package}", f"pip install {package}") from error
-    except (OSError, ConnectionError, TimeoutError) as error:
-        problem = f"{address} does not answer ({first_line(error)})"
-        raise InputError("arguments", "cluster", problem, "Start it first, and give its address.") from error
+    except (ImportError, OSError, TimeoutError) as error:
+        problem, remedy = f"{address} does not answer ({first_line(error)})", "Start it first, and give its address."
+        if isinstance(error, ImportError):
+            problem, remedy = f"needs {PACKAGES[kind]}", f"pip install {PACKAGES[kind]}"
+        raise InputError("arguments", "cluster", problem, remedy) from error
     with client, parallel_config(kind):
         yield
 

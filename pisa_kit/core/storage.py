@@ -1,14 +1,16 @@
 """Reading and writing files so that bad input says what is wrong and a crash leaves no half file."""
 
-import glob
 import io
 import json
 import os
+import platform
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,9 @@ from pisa_kit.core.errors import InputError, first_line
 DATA = Path(__file__).parents[1] / "data"  # what ships with the package
 WEIGHTS = Path(__file__).parents[1] / "weights"
 UNFINISHED = ".unfinished."  # in the names of files that are still being written
+MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # in them, too: processes of other machines cannot be asked
 LOCAL_HEADER = 30  # bytes before the name in a zip member
+DAMAGED = "is truncated or corrupt", "Write it again with numpy.savez_compressed or numpy.save on plain arrays."
 LARGEST = 16 * 2**30  # bytes that one array or file may claim before memory is taken for it
 
 
@@ -30,11 +34,23 @@ def disk(path, field: str = "output", remedy: str = "Choose a folder you may wri
     """Inside, what the disk refuses (full, read-only, a folder for a file, a name too long) is an `InputError`."""
     try:
         yield
-    except OSError as error:
-        problem = f"cannot be {'written' if field == 'output' else 'read'} ({error.strerror or error})"
-        raise InputError(path, field, problem, remedy) from error
-    except UnicodeEncodeError as error:
-        raise InputError(ascii(str(path)), field, "has a name that is not UTF-8", "Choose another name.") from error
+    except (OSError, UnicodeEncodeError) as error:
+        said = getattr(error, "strerror", None) or error
+        problem = f"cannot be {'written' if field == 'output' else 'read'} ({said})"
+        raise InputError(str(path).encode("utf-8", "backslashreplace").decode(), field, problem, remedy) from error
+
+
+@contextmanager
+def parsed(file, field: str = "file", problem: str = "cannot be read", remedy: str = "Restore it from its source."):
+    """Inside, whatever a parser says of bytes from outside is an `InputError`: each raises a dozen kinds of errors."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if "pickle" in str(error).lower() or "Object arrays" in str(error):
+            problem = "holds pickled objects, which are never loaded"
+        raise InputError(file, field, f"{problem} ({first_line(error)})", remedy) from error
 
 
 @contextmanager
@@ -61,12 +77,22 @@ def locked(folder) -> Iterator[None]:
         lock.release()
 
 
-def sweep(folder, stem: str | None = None) -> None:
-    """Removes what killed processes of this machine left unfinished in a folder, of all files or of one."""
-    for left in Path(folder).glob(f".{'*' if stem is None else glob.escape(stem)}{UNFINISHED}*"):
-        process = left.name.split(UNFINISHED)[-1].split(".")[0]
-        if not (process.isdigit() and psutil.pid_exists(int(process))):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+def sweep(folder) -> None:
+    """Removes what killed processes of this machine left unfinished in a folder."""
+    for left in Path(folder).glob(f".*{UNFINISHED}*"):
+        process, _, machine = left.name.split(UNFINISHED)[-1].split(".")[0].partition("-")
+        if machine in ("", MACHINE) and not (process.isdigit() and psutil.pid_exists(int(process))):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+_sweep_once = cache(sweep)  # when a process first writes into a folder
+
+
+def beside(path: Path) -> dict:
+    """Where what is to become `path` is put together, as arguments for `tempfile`: a name that tells who writes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(path.parent.resolve())
+    return {"dir": path.parent, "prefix": f".{path.name}{UNFINISHED}{os.getpid()}-{MACHINE}."}
 
 
 @contextmanager
@@ -79,11 +105,8 @@ def atomic_path(path):
     path = Path(path)
     with disk(path):
         if path.exists() and not path.is_file():
-            raise InputError(path, "output", "is a folder or a device, not a file", "Choose another name.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}{UNFINISHED}{os.getpid()}.", suffix=path.suffix
-        )
+            raise OSError("is a folder or a device, not a file")
+        handle, name = tempfile.mkstemp(suffix=path.suffix, **beside(path))
         os.close(handle)
         temporary = Path(name)
         try:
@@ -106,8 +129,7 @@ def atomic_folder(path, place=os.rename):
     """
     path = Path(path)
     with disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}{os.getpid()}."))
+        temporary = Path(tempfile.mkdtemp(**beside(path)))
         try:
             yield temporary
             temporary.chmod(0o755)
@@ -131,16 +153,19 @@ def write_json(path, data) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def parse_json(data: bytes, file, field: str = "file"):
+    """What JSON holds; `InputError` if it is none."""
+    with parsed(file, field, "is not JSON"):
+        return json.loads(data)
+
+
 def read_json(path):
     """Reads a JSON file.
 
     Raises:
         InputError: missing or not JSON.
     """
-    try:
-        return json.loads(read_bytes(path))
-    except (ValueError, RecursionError) as error:
-        raise InputError(path, "file", f"is not JSON ({first_line(error)})", "Restore it from its source.") from error
+    return parse_json(read_bytes(path), path)
 
 
 def plain_file(path) -> Path:
@@ -152,12 +177,14 @@ def plain_file(path) -> Path:
     path = Path(path)
     with disk(path, "file", "Check the path."):
         if not path.exists():
-            raise InputError(path, "file", "does not exist", "Check the path.")
-        if not path.is_file():
-            raise InputError(path, "file", "is a folder, a pipe or a device", "Give a plain file.")
-        if path.stat().st_size > LARGEST:
-            raise InputError(path, "file", f"has {path.stat().st_size / 2**30:.0f} GB", "Split it.")
-    return path
+            problem = "does not exist"
+        elif not path.is_file():
+            problem = "is a folder, a pipe or a device, not a plain file"
+        elif path.stat().st_size > LARGEST:
+            problem = f"has {path.stat().st_size / 2**30:.0f} GB, more than the {LARGEST / 2**30:.0f} that are read"
+        else:
+            return path
+    raise InputError(path, "file", problem, "Check the path.")
 
 
 def read_bytes(path) -> bytes:
@@ -186,27 +213,14 @@ def read_npz(path, *names: str) -> dict[str, np.ndarray]:
         InputError: missing, truncated, corrupt or pickled file, or a missing array.
     """
     label = path if isinstance(path, (str, Path)) else getattr(path, "name", "file")
-    try:
-        opened = nullcontext(path) if hasattr(path, "read") else io.BytesIO(read_bytes(path))
-        with opened as file, zipfile.ZipFile(file) as archive:
-            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-            missing = [name for name in names if name not in members]
-            if missing:
-                problem = f"is not in the file (it has {', '.join(members) or 'nothing'})"
-                raise InputError(label, missing[0], problem, "Write it under this name.")
-            return {name: _read_array(file, archive, members[name]) for name in names or members}
-    except InputError:
-        raise
-    except Exception as error:  # zipfile, its decompressors and numpy's header parser raise some twelve kinds
-        raise damaged(error, label, "array data") from error
-
-
-def damaged(error: Exception, file, field: str) -> InputError:
-    """What to say of an array file that cannot be read."""
-    pickled = "pickle" in str(error).lower() or "Object arrays" in str(error)
-    said = f"is truncated or corrupt ({first_line(error)})"
-    problem = "holds pickled objects, which are never loaded" if pickled else said
-    return InputError(file, field, problem, "Write it again with numpy.savez_compressed or numpy.save on plain arrays.")
+    opened = nullcontext(path) if hasattr(path, "read") else io.BytesIO(read_bytes(path))
+    with parsed(label, "array data", *DAMAGED), opened as file, zipfile.ZipFile(file) as archive:
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        missing = [name for name in names if name not in members]
+        if missing:
+            problem = f"is not in the file (it has {', '.join(members) or 'nothing'})"
+            raise InputError(label, missing[0], problem, "Write it under this name.")
+        return {name: _read_array(file, archive, members[name]) for name in names or members}
 
 
 def _read_array(file, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

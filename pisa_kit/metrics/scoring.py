@@ -15,7 +15,7 @@ from pisa_kit.core.checks import Few, check
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
-from pisa_kit.core.storage import DATA, atomic_path, read_bytes, read_json, sweep
+from pisa_kit.core.storage import DATA, atomic_path, read_bytes, read_json
 from pisa_kit.metrics.l2_chamfer_iou import both_scores
 from pisa_kit.metrics.statistics import summarise
 
@@ -130,7 +130,6 @@ def score_file(pairs, out=None, workers: int = 1) -> Report:
         return Report.from_rows(_score_lines(pairs, lines, workers))
     if Path(out).exists() and Path(out).samefile(pairs):
         raise InputError(out, "output", "is the list of pairs itself", "Choose another file.")
-    sweep(Path(out).parent, Path(out).stem)
     with atomic_path(out) as temporary:
         rows = _score_lines(pairs, lines, workers)
         text = "".join(json.dumps(_without_nan(row), ensure_ascii=False) + "\n" for row in rows)

@@ -11,7 +11,8 @@ from pisa_kit.clips.annotations import dropped_index
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import Location, find_clips, read_clip, write_clip
 from pisa_kit.clips.resize import resample, to_square
-from pisa_kit.core.checks import Fps, Frames, PlainName, Side, check, check_fields
+from pisa_kit.core import artefacts
+from pisa_kit.core.checks import Fps, Frames, PlainName, Side, check, check_fields, check_same
 from pisa_kit.core.devices import check_device
 from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.core.progress import Bar
@@ -53,6 +54,7 @@ class Entry(TypedDict, total=False):
     frames: int
     lost: list[int]
     bytes: int
+    hash: str
     error: str
 
 
@@ -63,7 +65,7 @@ class Manifest(TypedDict):
     clips: dict[PlainName, Entry]
 
 
-def prepare(source, out, settings: Settings, device: str = "cpu") -> dict:
+def prepare(source, out, settings: Settings, device: str = "cpu", verify: bool = False) -> dict:
     """Prepares every clip of a dataset in any layout; what is there already is kept.
 
     Masks that come with a clip are used as they are. A real clip's dropped object is tracked from its annotated points.
@@ -73,6 +75,7 @@ def prepare(source, out, settings: Settings, device: str = "cpu") -> dict:
         out: receives one npz per clip and manifest.json.
         settings: see `Settings`.
         device: of SAM 2.
+        verify: of clips that are there, compare the hash with the manifest's, too, not the size alone.
 
     Returns:
         The manifest: "settings" and "clips": name to {"frames", "lost": frames without the object} or {"error"}.
@@ -86,19 +89,19 @@ def prepare(source, out, settings: Settings, device: str = "cpu") -> dict:
     check_device(device)
     tracker = load_sam2(settings.weights, device) if settings.tracker == "sam2" else None
     with locked(out):
-        return _prepare(source, locations, out, settings, tracker)
+        return _prepare(source, locations, out, settings, tracker, verify)
 
 
-def _prepare(source, locations: list[Location], out: Path, settings: Settings, tracker: Sam2 | None) -> dict:
+def _prepare(
+    source, locations: list[Location], out: Path, settings: Settings, tracker: Sam2 | None, verify: bool
+) -> dict:
     manifest = out / "manifest.json"
     wanted = {"source": str(Path(source).resolve())} | asdict(settings)
     found = _read_manifest(manifest) if manifest.exists() else {"settings": wanted, "clips": {}}
-    if found["settings"] != wanted:
-        differs = ", ".join(sorted(key for key in wanted if found["settings"].get(key) != wanted[key]))
-        raise InputError(manifest, differs, "differ from the clips that are already there", "Choose another folder.")
+    check_same(found["settings"], wanted, manifest, "the clips that are already there")
     for location in Bar(locations, desc=f"preparing {out.name}", unit="clip"):
         path, known = out / f"{location.name}.npz", found["clips"].get(location.name, {})
-        if "frames" in known and path.is_file() and path.stat().st_size == known.get("bytes"):
+        if "frames" in known and artefacts.is_whole(path, known, verify):
             continue
         try:
             check(PlainName, location.name, location, "name", "Rename the file.")
@@ -112,7 +115,7 @@ def _prepare(source, locations: list[Location], out: Path, settings: Settings, t
         else:
             write_clip(replace(clip, name=location.name), path)
             lost = (~clip.dropped.any((1, 2))).nonzero()[0].tolist()
-            found["clips"][location.name] = {"frames": len(clip), "lost": lost, "bytes": path.stat().st_size}
+            found["clips"][location.name] = {"frames": len(clip), "lost": lost, **artefacts.entry(path)}
         write_json(manifest, found)
     return found
 

@@ -1,9 +1,10 @@
 """Datasets of simulated drops: written by several processes, resumed after an interruption, described by a manifest."""
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 from joblib import delayed
 from typing_extensions import TypedDict
@@ -11,7 +12,7 @@ from typing_extensions import TypedDict
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import LAYOUTS, read_clip, write_clip
 from pisa_kit.core import artefacts
-from pisa_kit.core.checks import Count, Few, PlainName, Seed, check, check_fields
+from pisa_kit.core.checks import Count, Few, PlainName, Seed, check, check_fields, check_same
 from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
@@ -20,6 +21,8 @@ from pisa_kit.sim.scenes import SPLITS, sample
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.sim.simulate import simulate
 
+BYTES = 2.0  # of a clip on disk, per pixel and frame; with SECONDS, of one core, measured from 64 to 512 pixels
+SECONDS = 0.005, 5e-7  # per frame; per pixel and frame
 WRITABLE = tuple(layout for layout in LAYOUTS if layout != "real")  # simulated clips carry no annotated points
 
 
@@ -51,6 +54,12 @@ class Recipe:
         check_choice(self.backgrounds, SPLITS, "backgrounds")
 
     @property
+    def cost(self) -> tuple[float, float]:
+        """About how many bytes the dataset takes, and seconds of one core."""
+        frames, pixels = self.count * self.video.frames, self.video.size**2
+        return BYTES * frames * pixels, frames * (SECONDS[0] + SECONDS[1] * pixels)
+
+    @property
     def key(self) -> str:
         """Changes with anything that changes a clip: the recipe's numbers and the simulator's code."""
         return artefacts.key("clips", self)
@@ -66,6 +75,7 @@ class Entry(TypedDict):
 
     name: PlainName
     bytes: int
+    hash: NotRequired[str]
 
 
 class Manifest(TypedDict):
@@ -75,7 +85,7 @@ class Manifest(TypedDict):
     clips: list[Entry]
 
 
-def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
+def write_dataset(folder, recipe: Recipe, workers: int = 2, verify: bool = False) -> Path:
     """Simulates `recipe` into `folder`, one file or folder per clip and `manifest.json`; what is there already is kept.
 
     An interrupted call leaves only whole clips; the same call continues it.
@@ -84,22 +94,29 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
         folder: where to write.
         recipe: what to write.
         workers: processes.
+        verify: of clips that are there, compare the hash with the manifest's, too, not the size alone.
 
     Raises:
-        InputError: the folder holds a dataset made from another recipe or by another simulator, or cannot be written.
+        InputError: the folder holds a dataset made from another recipe or by another simulator, cannot be written, or
+            has too little space.
     """
     folder, workers = Path(folder), check(Few, workers, "arguments", "workers")
     manifest = folder / "manifest.json"
     wanted = json.loads(json.dumps({**asdict(recipe), "simulator": artefacts.code("clips")}))
     with locked(folder):
         found = _read_manifest(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
-        if found["recipe"] != wanted:
-            differs = sorted(key for key in wanted if found["recipe"].get(key) != wanted[key])
-            remedy = "Choose another folder, delete this one, or repeat the original settings."
-            raise InputError(manifest, ", ".join(differs), "differ from the dataset that is already there", remedy)
-        whole = {entry["name"] for entry in found["clips"] if _bytes(folder / entry["name"]) == entry["bytes"]}
+        check_same(found["recipe"], wanted, manifest, "the dataset that is already there")
+        whole = {
+            entry["name"]: entry
+            for entry in found["clips"]
+            if artefacts.is_whole(folder / entry["name"], entry, verify)
+        }
         if len(whole) == recipe.count:
             return folder
+        needed, free = recipe.cost[0] * (1 - len(whole) / recipe.count), shutil.disk_usage(folder).free
+        if needed > free:
+            problem = f"needs about {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} are free"
+            raise InputError(folder, "count", problem, "Ask for fewer, smaller or shorter clips.")
         write_json(manifest, found)
         jobs = (delayed(_write_one)(folder.resolve(), recipe, index, whole) for index in range(recipe.count))
         done = results_of(jobs, workers)
@@ -108,21 +125,17 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
     return folder
 
 
-def _bytes(path: Path) -> int:
-    """What a clip's file, or its folder, holds; 0 where nothing is."""
-    files = [path] if path.is_file() else path.glob("*")
-    return sum(file.stat().st_size for file in files)
-
-
-def _write_one(folder: Path, recipe: Recipe, index: int, whole: set[str]) -> dict:
+def _write_one(folder: Path, recipe: Recipe, index: int, whole: dict[str, dict]) -> dict:
     """Writes a clip unless it is there, and whole: as the manifest says, or (after an interruption) by reading it."""
     path = folder / (f"{index:05d}.npz" if recipe.layout == "npz" else f"{index:05d}")
-    if path.name not in whole and not (path.exists() and _is_clip(path, recipe)):
+    if path.name in whole:
+        return whole[path.name]
+    if not (path.exists() and _is_clip(path, recipe)):
         write_clip(recipe.clip(index), path, recipe.layout)
     scene = sample(recipe.seed + index, recipe.ranges, recipe.objects, recipe.backgrounds)
     return {
         "name": path.name,
-        "bytes": _bytes(path),
+        **artefacts.entry(path),
         "seed": scene.seed,
         "caption": scene.caption,
         "height": round(scene.height, 4),

@@ -7,59 +7,23 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
+from transformers import T5EncoderModel, UMT5EncoderModel
 
 from pisa_kit.core.errors import check_choice
-from pisa_kit.core.storage import read_json
+from pisa_kit.core.storage import DATA, read_json
 from pisa_kit.models.conditioning import token_timesteps
 from pisa_kit.models.embedded import BASE
-from pisa_kit.models.families import family_in, family_of
+from pisa_kit.models.families import Wan, family_in, family_of
 from pisa_kit.perception.depth import video_depth
 from pisa_kit.perception.flow import video_flow
 from pisa_kit.perception.nets import Block, DepthNet, FlowNet, MaskTracker
 from pisa_kit.study.settings import Preset
 from pisa_kit.training.rewards import MAKERS
 
-SHAPES = {  # of real models, so that a plan needs no download
-    "wan2.2-ti2v-5b": (
-        (
-            WanTransformer3DModel,
-            {
-                "num_attention_heads": 24,
-                "attention_head_dim": 128,
-                "in_channels": 48,
-                "out_channels": 48,
-                "text_dim": 4096,
-                "freq_dim": 256,
-                "ffn_dim": 14336,
-                "num_layers": 30,
-            },
-        ),
-        (
-            AutoencoderKLWan,
-            {
-                "base_dim": 160,
-                "decoder_base_dim": 256,
-                "z_dim": 48,
-                "dim_mult": [1, 2, 4, 4],
-                "num_res_blocks": 2,
-                "temperal_downsample": [False, True, True],
-                "is_residual": True,
-                "in_channels": 12,
-                "out_channels": 12,
-                "patch_size": 2,
-                "latents_mean": [0.0] * 48,
-                "latents_std": [1.0] * 48,
-                "scale_factor_temporal": 4,
-                "scale_factor_spatial": 16,
-            },
-        ),
-        {"vocab_size": 256384, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64},
-    )
-}
+ENCODERS = {kind.__name__: kind for kind in (T5EncoderModel, UMT5EncoderModel)}
+SHAPES = ("wan2.2-ti2v-5b",)  # of real models, in `data`, so that a plan needs no download
 
 
 @dataclass(frozen=True)
@@ -93,20 +57,23 @@ def skeleton(model=None) -> Parts:
     Raises:
         InputError: neither, or a kind that cannot be trained here.
     """
+    folder = Path(model or BASE)
+    if model is not None and not folder.exists():
+        family, encoder = Wan, "UMT5EncoderModel"
+        configs = read_json(DATA / f"{check_choice(str(model), SHAPES, 'model')}.json")
+        limit = family.prompt_tokens
+    else:
+        family, encoder = family_in(folder), read_json(folder / "model_index.json")["text_encoder"][1]
+        configs = {part: read_json(folder / part / "config.json") for part in ("transformer", "vae", "text_encoder")}
+        tokenizer = read_json(folder / "tokenizer" / "tokenizer_config.json")
+        limit = min(family.prompt_tokens, tokenizer.get("model_max_length", family.prompt_tokens))
+    text_encoder = ENCODERS[check_choice(encoder, ENCODERS, "text encoder")]
     with torch.device("meta"):
-        if model is not None and not Path(model).exists():
-            kinds = SHAPES[check_choice(str(model), SHAPES, "model")]
-            made = [kind(**shape) for kind, shape in kinds[:2]]
-            return Parts(*made, UMT5EncoderModel(UMT5Config(**kinds[2])), family_of(made[0]).prompt_tokens)
-        folder = Path(model or BASE)
-        family = family_in(folder)
-        kinds = {"transformer": family.transformer, "vae": family.autoencoder}
-        made = [kind.from_config(read_json(folder / part / "config.json")) for part, kind in kinds.items()]
-        text = {"T5EncoderModel": (T5EncoderModel, T5Config), "UMT5EncoderModel": (UMT5EncoderModel, UMT5Config)}
-        encoder, config = text[read_json(folder / "model_index.json")["text_encoder"][1]]
-        made.append(encoder(config(**read_json(folder / "text_encoder" / "config.json"))))
-        limit = read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", family.prompt_tokens)
-        return Parts(*made, min(family.prompt_tokens, limit))
+        transformer = family.transformer.from_config(configs["transformer"])
+        autoencoder = family.autoencoder.from_config(configs["vae"])
+        return Parts(
+            transformer, autoencoder, text_encoder(text_encoder.config_class(**configs["text_encoder"])), limit
+        )
 
 
 @dataclass(frozen=True)

@@ -178,15 +178,14 @@ def _changed(settings, change: str, at: str = ""):
     old, at = known[check_choice(name, known, f"setting in {type(settings).__name__}")], f"{at}{name}"
     if is_dataclass(old) and rest:
         return replace(settings, **{name: _changed(old, f"{rest}{equals}{text}", f"{at}.")})
-    remedy = f"Write e.g. {at}={old!r}, without blanks."
-    if rest or is_dataclass(old) or not equals:
-        raise InputError("settings", at, "is not one number", remedy)
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
     value = tuple(value) if isinstance(value, list) else value
     value = float(value) if isinstance(old, float) and type(value) is int else value
-    if old is not None and type(value) is not type(old):
-        raise InputError("settings", at, f"is {text!r}, not of the kind of {old!r}", remedy)
+    one_number = equals and not rest and not is_dataclass(old)
+    if not one_number or (old is not None and type(value) is not type(old)):
+        problem = f"is {text!r}, not of the kind of {old!r}" if one_number else "is not one number"
+        raise InputError("settings", at, problem, f"Write e.g. {at}={old!r}, without blanks.")
     return replace(settings, **{name: value})

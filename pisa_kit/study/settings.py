@@ -1,11 +1,16 @@
 """What a study's numbers are, as frozen dataclasses, one per experiment."""
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
-from pisa_kit.core.errors import InputError, check_choice
+from pydantic import Field
+
+from pisa_kit.core.checks import Count, Few, Finite, Pair, Positive, Seed, check_fields
+from pisa_kit.core.errors import check_choice
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.training.settings import OroSettings, Training
 
+Edges = Annotated[tuple[Positive, ...], Field(min_length=2)]  # of a map's cells, metres
 REWARDS = {  # name of a tuning: weights of its rewards, see `rewards.MAKERS`
     "seg": {"seg": 1.0},
     "flow": {"flow": 4.0},
@@ -32,11 +37,14 @@ class Data:
 
     video: Video = field(default_factory=Video)
     ranges: Ranges = field(default_factory=Ranges)
-    test_clips: int = 120
-    test_seed: int = 10_000_000
-    validation_clips: int = 32
-    generic_clips: int = 120
-    phone_resamples: int = 2000
+    test_clips: Count = 120
+    test_seed: Seed = 10_000_000
+    validation_clips: Count = 32
+    generic_clips: Count = 120
+    phone_resamples: Count = 2000
+
+    def __post_init__(self):
+        check_fields(self, "data")
 
 
 @dataclass(frozen=True)
@@ -52,11 +60,14 @@ class Psft:
     """
 
     training: Training = Training(400, 16, 4e-3, decay=0, ema=0.98, optimizer="muon", place_weight="moving")
-    clips: int = 4096
-    data_sizes: tuple[int, ...] = (16, 128, 1024, 4096)
-    data_steps: int = 400
-    step_counts: tuple[int, ...] = (100, 200, 400)
+    clips: Count = 4096
+    data_sizes: tuple[Count, ...] = (16, 128, 1024, 4096)
+    data_steps: Count = 400
+    step_counts: tuple[Count, ...] = (100, 200, 400)
     place_weights: tuple[str, ...] = ("even", "below")
+
+    def __post_init__(self):
+        check_fields(self, "psft")
 
 
 @dataclass(frozen=True)
@@ -77,12 +88,13 @@ class Oro:
         gradient_steps=5,
         eval_steps=(32, 64, 96),
     )
-    clips: int = 512
-    rewards: dict[str, dict[str, float]] = field(default_factory=lambda: dict(REWARDS))
-    gradient_steps: tuple[int, ...] = (1, 2, 5)
+    clips: Count = 512
+    rewards: dict[str, dict[str, Finite]] = field(default_factory=lambda: dict(REWARDS))
+    gradient_steps: tuple[Few, ...] = (1, 2, 5)
     perception: str = "tiny"
 
     def __post_init__(self):
+        check_fields(self, "oro")
         check_choice(self.perception, ("tiny", "real"), "perception")
 
 
@@ -96,10 +108,13 @@ class Generalization:
         pairs: held-out clips of each two-object test.
     """
 
-    distances: tuple[float, ...] = (1.5, 2.0, 2.75, 3.5, 4.25, 5.0)
-    heights: tuple[float, ...] = (0.25, 0.5, 0.875, 1.25, 1.625, 2.0)
-    clips: int = 6
-    pairs: int = 40
+    distances: Edges = (1.5, 2.0, 2.75, 3.5, 4.25, 5.0)
+    heights: Edges = (0.25, 0.5, 0.875, 1.25, 1.625, 2.0)
+    clips: Count = 6
+    pairs: Count = 40
+
+    def __post_init__(self):
+        check_fields(self, "generalization")
 
 
 @dataclass(frozen=True)
@@ -115,12 +130,15 @@ class Distribution:
         simulated_falls: drops that check the analytic distribution, per picture.
     """
 
-    clips: int = 4096
-    pictures: int = 3
-    worlds: int = 256
-    prior: tuple[float, float] = (2.0, 3.5)
-    rehearsals: int = 1000
-    simulated_falls: int = 5000
+    clips: Count = 4096
+    pictures: Few = 3
+    worlds: Count = 256
+    prior: Pair = (2.0, 3.5)
+    rehearsals: Count = 1000
+    simulated_falls: Count = 5000
+
+    def __post_init__(self):
+        check_fields(self, "distribution")
 
 
 @dataclass(frozen=True)
@@ -140,11 +158,11 @@ class Preset:
     """
 
     name: str
-    seeds: tuple[int, ...]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     base: str | None = ""
     bench: str | None = None
-    sampling_steps: int = 5
-    guidance: float = 1.0
+    sampling_steps: Few = 5
+    guidance: Finite = 1.0
     recommended: dict[str, float] | None = None
     data: Data = field(default_factory=Data)
     guess: Training = Training(1500, 64, 2e-3, warmup=50, decay=0.5, log_every=50)
@@ -154,9 +172,7 @@ class Preset:
     distribution: Distribution = field(default_factory=Distribution)
 
     def __post_init__(self):
-        if not self.seeds or self.data.test_clips < 1:
-            problem = f"are {self.seeds} and {self.data.test_clips}"
-            raise InputError(f"preset {self.name}", "seeds, test_clips", problem, "Give at least one of each.")
+        check_fields(self, f"preset {self.name}")
 
     def oro_settings(self, name: str) -> OroSettings:
         """The settings of one of the runs in `oro.rewards`."""

@@ -1,7 +1,6 @@
 """The executed study as pages to read: notebooks in HTML in which the inspectors still play, without a kernel."""
 
 import re
-import shutil
 from html import escape
 from pathlib import Path
 
@@ -17,7 +16,7 @@ STATE = "application/vnd.jupyter.widget-state+json"
 
 
 def write_site(folder: Path) -> Path:
-    """Writes `folder/site/` from the executed notebooks, figures and report in a run's folder.
+    """Writes `folder/site/` from the executed notebooks in a run's folder.
 
     Returns:
         The index page.
@@ -30,10 +29,6 @@ def write_site(folder: Path) -> Path:
         html, _ = EXPORTER.from_notebook_node(notebook)
         _write(site / f"{path.stem}.html", html)
         pages.append((path.stem, _heading(notebook)))
-    report = folder / "figures" / "06_report.html"
-    if report.exists():
-        shutil.copyfile(report, site / "report.html")
-        pages.append(("report", "The report: every finding beside the paper's"))
     rows = "\n".join(f'<li><a href="{name}.html">{escape(title)}</a></li>' for name, title in pages)
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>pisa_kit</title>'
     style = "<style>body{font:17px/1.6 system-ui,sans-serif;max-width:44em;margin:2em auto;padding:0 1em}</style>"
