@@ -18,7 +18,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
 _IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError)
 
 
-def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray, float]:
+def read_video(path, start: int = 0, end: int | None = None, longest: int | None = None) -> tuple[np.ndarray, float]:
     """Frames `start` up to, not including, `end` of a video file or gif.
 
     Frames come as they are stored: a phone's rotation tag is not applied (see `read_rotation`).
@@ -26,6 +26,7 @@ def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray
     Args:
         path: the file, or an open binary file with a `name`.
         end: default: all that there are.
+        longest: larger frames shrink to this longest side, pixels, while they are read.
 
     Returns:
         frames (T, H, W, 3) uint8, and the playback rate in frames per second.
@@ -40,7 +41,7 @@ def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray
         plain_file(path)
     decode = _decode_gif if name.lower().endswith(".gif") else _decode_stream
     frames, count = [], 0
-    for frame, rate in decode(path, name):  # noqa: B007
+    for frame, rate in decode(path, name, longest):  # noqa: B007
         if count >= start:
             frames.append(frame)
         count += 1
@@ -71,7 +72,12 @@ def _damaged(name, error) -> InputError:
     return InputError(name, "frames", problem, "Restore the file or convert it to H.264 mp4.")
 
 
-def _decode_stream(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
+def _size(width: int, height: int, longest: int | None) -> tuple[int, int]:
+    share = min(1.0, longest / max(width, height)) if longest else 1.0
+    return max(1, round(width * share)), max(1, round(height * share))
+
+
+def _decode_stream(path, name: str, longest: int | None) -> Iterator[tuple[np.ndarray, float]]:
     """The frames of a video file as (H, W, 3) uint8, each with the frame rate."""
     try:
         with av.open(path if hasattr(path, "read") else str(path)) as container:
@@ -81,12 +87,13 @@ def _decode_stream(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
             if len(entries) and container.size < max(entry.pos + entry.size for entry in entries):
                 raise InputError(name, "frames", "end before the file's index says", "Copy it again.")
             for frame in container.decode(stream):
-                yield frame.to_ndarray(format="rgb24"), rate
+                width, height = _size(frame.width, frame.height, longest)
+                yield frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA"), rate
     except (av.FFmpegError, IndexError) as error:
         raise _damaged(name, error) from error
 
 
-def _decode_gif(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
+def _decode_gif(path, name: str, longest: int | None) -> Iterator[tuple[np.ndarray, float]]:
     """The frames of a gif as (H, W, 3) uint8, each with the frame rate."""
     try:
         with Image.open(path) as image:
@@ -97,7 +104,8 @@ def _decode_gif(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
             rate = _gif_rate(durations)
             for index in range(image.n_frames):
                 image.seek(index)
-                yield np.asarray(image.convert("RGB")), rate
+                size = _size(*image.size, longest)
+                yield np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX)), rate
     except _IMAGE_ERRORS as error:
         raise _damaged(name, error) from error
 

@@ -241,12 +241,13 @@ def histograms(values: dict[str, np.ndarray], label: str, truth: float | None = 
     return figure
 
 
-def measured_fall(t, y, fit_t, fit_y, landing: float, residual, title: str) -> Figure:
+def measured_fall(t, y, fit_t, fit_y, landing: float | None, residual, title: str) -> Figure:
     """A tracked fall with its fitted curve (image height over time, pixels) and the misfit below."""
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 4.6), height_ratios=[3, 1], sharex=True)
-    top.plot(t, y, ".", color=COLOURS["truth"], label="tracked ball")
-    top.plot(fit_t, fit_y, color="tab:red", linewidth=1, label="projective fit")
-    top.axvline(landing, color="0.6", linestyle=":", label=f"landing {landing:.3f} s")
+    top.plot(t, y, ".", color=COLOURS["truth"], label="tracked object")
+    top.plot(fit_t, fit_y, color="tab:red", linewidth=1, label="fit")
+    if landing is not None:
+        top.axvline(landing, color="0.6", linestyle=":", label=f"landing {landing:.3f} s")
     top.invert_yaxis()
     top.set(ylabel="Image height [px]", title=title)
     top.legend(frameon=False)

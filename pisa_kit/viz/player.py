@@ -143,11 +143,11 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def page(state: dict, title: str = "") -> str:
+def page(state: dict, title: str = "", script: Path = SCRIPT) -> str:
     """HTML that plays without a kernel and without the network.
 
     Args:
-        state: {"views": from `clip_view`, "metrics": `METRICS`}.
+        state: {"views": from `clip_view`, "metrics": `METRICS`}; of another script, its widget's traits.
         title: of a whole page; without it, a piece for another page.
     """
 
@@ -157,7 +157,7 @@ def page(state: dict, title: str = "") -> str:
         raise InputError("inspector", "state", f"holds {type(value).__name__}", "Take it from a TrajectoryPlayer.")
 
     data = json.dumps(state, default=packed, allow_nan=False).replace("<", "\\u003c")
-    module = base64.b64encode(SCRIPT.read_bytes()).decode()
+    module = base64.b64encode(script.read_bytes()).decode()
     piece = f"""<style>{STYLE.read_text(encoding="utf-8")}</style><div></div><script type="module">
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 const unpack = (key, value) => value?.bytes === undefined ? value : bytes(value.bytes);
@@ -165,7 +165,13 @@ const state = JSON.parse({json.dumps(data)}, unpack);
 const el = document.querySelector("div[data-player=waiting]");
 el.dataset.player = "shown";
 const player = (await import("data:text/javascript;base64,{module}")).default;
-player.render({{ model: {{ get: (name) => state[name] }}, el }});
+const heard = {{}}, model = {{
+  get: (name) => state[name],
+  set: (name, value) => {{ state[name] = value; (heard[`change:${{name}}`] ?? []).forEach((act) => act()); }},
+  on: (name, act) => (heard[name] ??= []).push(act),
+  save_changes: () => {{}},
+}};
+player.render({{ model, el }});
 </script>""".replace("<div></div>", '<div data-player="waiting"></div>')
     if not title:
         return piece

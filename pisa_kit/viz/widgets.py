@@ -12,6 +12,7 @@ from pisa_kit.core.errors import InputError
 from pisa_kit.sim.probes import Cell
 from pisa_kit.viz import figures, moving, training_figures
 from pisa_kit.viz.player import TrajectoryPlayer
+from pisa_kit.viz.tracker import FootageTracker, open_footage
 
 
 def inspect(truths, predictions) -> TrajectoryPlayer:
@@ -41,6 +42,40 @@ def _listed(clips, field: str) -> list[Clip]:
     """One clip or several as a list."""
     clips = [clips] if isinstance(clips, Clip) else clips
     return check(Clips, clips, "inspect", field, "Give a Clip with masks, or a list of them.")
+
+
+def track_footage(
+    video,
+    fps: float | None = None,
+    points: dict[int, tuple[float, float]] | None = None,
+    ends=(),
+    metres: float = 1.0,
+    release: int = 0,
+    tilted: bool = False,
+    longest: int = 480,
+    **cut,
+) -> FootageTracker:
+    """Click to track: name the object, a scale and the release by clicks, and read g; then save it as a clip.
+
+    What is given here is marked already. All pixels are those of the video, after rotation.
+
+    Args:
+        video: a file, or frames (T, H, W, 3) uint8, which then need `fps`.
+        fps: the rate at which it was recorded (a slow-motion file plays more slowly). Default: the file's.
+        points: {frame: (x, y) on the object}; the first one starts the track, others correct it.
+        ends: two points (x, y), `metres` apart, in the plane of the fall.
+        release: frame in which the object is let go; a frame or two too early or late does no harm.
+        tilted: the camera looks up or down; then the scale must run along the fall.
+        longest: files are tracked and saved at this longest side, pixels.
+        cut: rotate, start and end, as of `import_video`.
+
+    Example:
+        `track_footage("drop.mp4", fps=240)`
+    """
+    clip, scale = open_footage(video, fps, longest, **cut)
+    marked = [[frame, x * scale, y * scale] for frame, (x, y) in (points or {}).items()]
+    ends = [[x * scale, y * scale] for x, y in ends]
+    return FootageTracker(clip, points=marked, ends=ends, metres=float(metres), release=release, tilted=tilted)
 
 
 def cell_browser(truths: list[Clip], cells: list[Cell], methods: dict[str, list[Clip]]) -> widgets.VBox:
