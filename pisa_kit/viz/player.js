@@ -369,7 +369,7 @@ async function render({ model, el }) {
       const values = view.tracks.slice(1).map((track) => track.numbers[metric.key]).filter(known).map((value) => (metric.signed ? Math.abs(value) : metric.better === "high" ? -value : value));
       return values.length ? Math.max(...values) : -Infinity;
     };
-    const indices = views.map((_, index) => index);
+    const indices = [...views.keys()].filter((index) => !state.cell || keyOf(views[index]) === state.cell);
     return metric ? indices.sort((a, b) => worst(views[b]) - worst(views[a])) : indices;
   }
   async function drawThumbnails() {
@@ -386,6 +386,38 @@ async function render({ model, el }) {
       return made;
     }));
   }
+  // --- a map whose cells hold the clips: means of the chosen method and metric; a click shows the cell's clips ---
+  const keyOf = (view) => JSON.stringify(view.cell);
+  const choice = (label, options) => {
+    const made = element("select", { title: label, onchange: drawMap }, ...options.map(([value, text]) => element("option", { value, textContent: text })));
+    made.setAttribute("aria-label", label);
+    return made;
+  };
+  const mapMethod = choice("method of the map", views[0].tracks.slice(1).map(({ name }) => [name, name]));
+  const mapMetric = choice("metric of the map", metrics.map(({ key, label }) => [key, label]));
+  const map = element("div", { className: "map" });
+  function drawMap() {
+    const cells = new Map(views.map((view) => [keyOf(view), view.cell]));
+    const edges = (name) => [...new Set([...cells.values()].map((cell) => cell[name][0]))].sort((a, b) => a - b);
+    const [columns, rows] = [edges("distance"), edges("height").reverse()];
+    const means = new Map([...cells.keys()].map((key) => {
+      const values = views.filter((view) => keyOf(view) === key).map((view) => view.tracks.find(({ name }) => name === mapMethod.value).numbers[mapMetric.value]).filter(known);
+      return [key, values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null];
+    }));
+    const most = Math.max(...[...means.values()].filter(known).map(Math.abs), 1e-9);
+    const put = (made, row, column) => { Object.assign(made.style, { gridRow: row + 1, gridColumn: column + 1 }); return made; };
+    const said = (range, what) => `${range.join(" to ")} m ${what}`;
+    map.replaceChildren(...[...cells].flatMap(([key, cell]) => {
+      const share = Math.abs(means.get(key) ?? 0) / most, [row, column] = [rows.indexOf(cell.height[0]), columns.indexOf(cell.distance[0]) + 1];
+      const made = element("button", { type: "button", textContent: shown(means.get(key), 3), className: cell.inside ? "inside" : "",
+        style: { background: `color-mix(in srgb, #08306b ${Math.round(100 * share)}%, #deebf7)`, color: share > 0.45 ? "white" : "black" },
+        onclick: async () => { state.cell = state.cell === key ? null : key; drawMap(); drawThumbnails(); await choose(order()[0]); } });
+      made.setAttribute("aria-label", `${said(cell.distance, "away")}, ${said(cell.height, "high")}, ${cell.inside ? "inside" : "outside"} the training range: ${made.textContent}`);
+      made.setAttribute("aria-pressed", state.cell === key);
+      return [put(made, row, column), put(element("span", { textContent: said(cell.height, "high") }), row, 0), put(element("span", { textContent: said(cell.distance, "away") }), rows.length, column)];
+    }));
+  }
+
   const ready = new Map(); // clips that were decoded, the latest last; the next ones are decoded while nothing else is to do
   function decoded(index) {
     const tracks = ready.get(index) ?? decode(views[index]);
@@ -449,6 +481,10 @@ async function render({ model, el }) {
   }
 
   new ResizeObserver(() => draw()).observe(el);
+  if (views[0].cell) {
+    el.prepend(element("div", { className: "bar" }, mapMethod, mapMetric, "mean of a cell's clips; a click shows them, a second click all; thick border: training range"), map);
+    drawMap();
+  }
   await choose(0);
   drawThumbnails();
   el.dataset.ready = "yes";

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from pisa_kit.core.errors import InputError
 from pisa_kit.metrics.fall_time import fall_time, track
 from pisa_kit.metrics.gravity import describe, drop_pixels, fit_free_fall
 from pisa_kit.metrics.l2_chamfer_iou import fixed, per_frame
+from pisa_kit.sim.probes import Cell
 from pisa_kit.sim.settings import GRAVITY
 from pisa_kit.viz import figures, inspector
 
@@ -37,6 +40,7 @@ class TrajectoryPlayer(anywidget.AnyWidget):
     Args:
         truths: clips with masks.
         methods: {method: one clip with masks per truth}.
+        cells: of a map, one per truth; their means are shown as a heat map, whose cells are clicked.
     """
 
     _esm = SCRIPT
@@ -44,13 +48,14 @@ class TrajectoryPlayer(anywidget.AnyWidget):
     views = traitlets.List().tag(sync=True)
     metrics = traitlets.List(METRICS).tag(sync=True)
 
-    def __init__(self, truths: list[Clip], methods: dict[str, list[Clip]]):
-        super().__init__(
-            views=[
-                clip_view(truth, {name: clips[index] for name, clips in methods.items()})
-                for index, truth in enumerate(truths)
-            ]
-        )
+    def __init__(self, truths: list[Clip], methods: dict[str, list[Clip]], cells: Sequence[Cell] = ()):
+        views = [
+            clip_view(truth, {name: clips[index] for name, clips in methods.items()})
+            for index, truth in enumerate(truths)
+        ]
+        for view, cell in zip(views, cells, strict=False):
+            view["cell"] = _plain(asdict(cell))
+        super().__init__(views=views)
         first = next(iter(methods))
         self._still = truths[0], methods[first][0], first
 
