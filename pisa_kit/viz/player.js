@@ -9,6 +9,7 @@ const CURVES = {
   l2: { label: "distance from the truth [widths]", zero: true, paired: true },
   iou: { label: "IoU with the truth", zero: true, top: 1, paired: true },
 };
+const SHAPES = "■●▲◆▼✚★"; // of the points on curves: colours are not alone in telling methods apart
 const KEPT = 8; // decoded clips
 const TAIL = 0.6; // seconds over which a trail fades
 
@@ -45,8 +46,9 @@ function outline(track, frame) {
 }
 
 async function decode(view) {
-  return Promise.all(view.tracks.map(async (track) => ({
+  return Promise.all(view.tracks.map(async (track, index) => ({
     ...track,
+    shape: SHAPES[index % SHAPES.length],
     sheet: await picture(track.frames, false),
     masks: await picture(track.masks, true),
     paths: [],
@@ -303,10 +305,11 @@ async function render({ model, el }) {
     for (const track of drawn) {
       const colour = colourOf(track, false), times = timesOf(track, curve), values = valuesOf(track, key);
       if (key === "y" && track.fit) line(track.fit.map((p) => p[0]), track.fit.map((p) => p[2]), colour, [6, 3], 1);
-      line(times, values, colour, [], 1.8);
+      line(times, values, colour, [], 1.5);
       context.fillStyle = colour;
+      context.font = "8px sans-serif";
       values.forEach((value, i) => {
-        if (known(value)) context.fillRect(X(times[i]) - 1.5, Y(value) - 1.5, 3, 3);
+        if (known(value)) context.fillText(track.shape, X(times[i]), Y(value) + 3);
         else if (key === "x" || key === "y") context.fillText("×", X(times[i]), bottom - 2); // a frame without the object
       });
       if (key === "y" && known(track.landing)) { // contact: a triangle on the time axis
@@ -348,7 +351,7 @@ async function render({ model, el }) {
       box.onchange = () => { state.hidden[box.checked ? "delete" : "add"](track.name); drawStage(); draw(); };
       const falls = `g ${shown(track.g, 2)} m/s², lands ${shown(track.landing, 3)} s`;
       const numbers = track.truth ? falls : `${falls}, ${metrics.slice(0, 3).map((m) => `${m.label} ${shown(track.numbers[m.key], 3)}`).join(", ")}`;
-      return element("label", {}, box, element("span", { className: "dot", style: { background: inkOf(track) } }), element("b", { textContent: track.name }), ` ${numbers}`);
+      return element("label", {}, box, element("span", { className: "dot", style: { color: inkOf(track) }, textContent: track.shape }), element("b", { textContent: track.name }), ` ${numbers}`);
     }));
   }
   function drawStage() {
@@ -407,14 +410,17 @@ async function render({ model, el }) {
     const most = Math.max(...[...means.values()].filter(known).map(Math.abs), 1e-9);
     const put = (made, row, column) => { Object.assign(made.style, { gridRow: row + 1, gridColumn: column + 1 }); return made; };
     const said = (range, what) => `${range.join(" to ")} m ${what}`;
-    map.replaceChildren(...[...cells].flatMap(([key, cell]) => {
+    const axes = new Map([...cells.values()].flatMap((cell) => [
+      [`row ${cell.height}`, put(element("span", { textContent: said(cell.height, "high") }), rows.indexOf(cell.height[0]), 0)],
+      [`column ${cell.distance}`, put(element("span", { textContent: said(cell.distance, "away") }), rows.length, columns.indexOf(cell.distance[0]) + 1)]]));
+    map.replaceChildren(...axes.values(), ...[...cells].map(([key, cell]) => {
       const share = Math.abs(means.get(key) ?? 0) / most, [row, column] = [rows.indexOf(cell.height[0]), columns.indexOf(cell.distance[0]) + 1];
       const made = element("button", { type: "button", textContent: shown(means.get(key), 3), className: cell.inside ? "inside" : "",
         style: { background: `color-mix(in srgb, #08306b ${Math.round(100 * share)}%, #deebf7)`, color: share > 0.45 ? "white" : "black" },
         onclick: async () => { state.cell = state.cell === key ? null : key; drawMap(); drawThumbnails(); await choose(order()[0]); } });
       made.setAttribute("aria-label", `${said(cell.distance, "away")}, ${said(cell.height, "high")}, ${cell.inside ? "inside" : "outside"} the training range: ${made.textContent}`);
       made.setAttribute("aria-pressed", state.cell === key);
-      return [put(made, row, column), put(element("span", { textContent: said(cell.height, "high") }), row, 0), put(element("span", { textContent: said(cell.distance, "away") }), rows.length, column)];
+      return put(made, row, column);
     }));
   }
 
