@@ -14,7 +14,7 @@ from pisa_kit.clips.clip import Clip
 from pisa_kit.metrics.fall_time import track
 
 COLOURS = {  # chosen by a search: 15 CIELAB units apart for colour-blind readers too, see test_plots.py
-    "truth": "black",
+    "truth": "#000000",
     "ideal": "#279a4d",
     "codec": "#6e6b5e",
     "best guess": "#ebbf28",

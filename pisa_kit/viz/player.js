@@ -163,8 +163,13 @@ async function render({ model, el }) {
   };
 
   // --- drawing -------------------------------------------------------------------------------------------------
-  const inkOf = (track) => (track.truth ? "currentColor" : track.colour);
-  const colourOf = (track, onVideo) => (track.truth && !onVideo ? getComputedStyle(el).color : track.colour);
+  const brightness = (rgb) => (0.21 * rgb[0] + 0.72 * rgb[1] + 0.07 * rgb[2]) / 255;
+  const readable = ({ colour }) => { // dark colours become lighter on a dark page
+    const onDark = brightness(getComputedStyle(el).color.match(/[\d.]+/g)) > 0.5, rgb = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+    return onDark && brightness(rgb) < 0.4 ? `rgb(${rgb.map((one) => Math.round(0.6 * one + 102)).join(",")})` : colour;
+  };
+  const inkOf = (track) => (track.truth ? "currentColor" : readable(track));
+  const colourOf = (track, onVideo) => (onVideo ? track.colour : track.truth ? getComputedStyle(el).color : readable(track));
   const visible = () => state.tracks.filter((track) => !state.hidden.has(track.name));
 
   // sizes a canvas for the screen's pixels; returns its context in CSS pixels
