@@ -10,10 +10,11 @@ from browser import needs_browser, open_page
 from PIL import Image
 
 from pisa_kit.core.errors import InputError
+from pisa_kit.sim.probes import Cell
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.viz.player import METRICS, clip_view, page
-from pisa_kit.viz.widgets import inspect
+from pisa_kit.viz.widgets import cell_browser, inspect
 
 PLAYER = "document.querySelector('.pisa-player')"
 
@@ -137,6 +138,27 @@ def test_keys_sorting_hiding_and_losses(shown, small):
             "all => all.map((one) => one.getAttribute('aria-label'))"
         )
         assert all(names), "every control has a name for screen readers"
+
+
+@needs_browser
+def test_a_click_on_a_cell_of_the_map_shows_its_clips(small, tmp_path):
+    truths, methods = small
+    near, far = Cell((2.0, 3.0), (0.5, 1.0), True), Cell((3.0, 4.0), (1.0, 2.0), False)
+    widget = cell_browser([*truths, truths[2]], [near, far, far, far], {"slow": [*methods["slow gravity"]] * 2}, 2)
+    assert [view["cell"]["inside"] for view in widget.views] == [True, False, False]
+    file = tmp_path / "map.html"
+    file.write_text(page({"views": widget.views, "metrics": widget.metrics}, "map"), encoding="utf-8")
+    with open_page(file) as tab:
+        tab.select_option("select[aria-label='metric of the map']", "iou")
+        cell = tab.get_by_role("button", name="3 to 4 m away, 1 to 2 m high, outside the training range")
+        mean = np.mean([view["tracks"][1]["numbers"]["iou"] for view in widget.views[1:]])
+        assert cell.inner_text() == f"{mean:.3f}" and tab.locator(".map button").count() == 2
+        cell.press("Enter")
+        tab.wait_for_selector(".pisa-player[data-clip='1']")
+        assert [one.get_attribute("data-clip") for one in tab.locator(".shelf button").all()] == ["1", "2"]
+        tab.locator(".map button[aria-pressed=true]").click()
+        tab.wait_for_selector(".pisa-player[data-clip='0']")
+        assert tab.locator(".shelf button").count() == 3
 
 
 @needs_browser

@@ -4,13 +4,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from scipy import stats
 
 from pisa_kit.clips.clip import Camera
 from pisa_kit.metrics.statistics import slopes
 from pisa_kit.sim.settings import Ranges
 from pisa_kit.sim.worlds import Ambiguity
-from pisa_kit.viz import physics_figures
+from pisa_kit.viz import figures, physics_figures
 
 EDGES = (2.0, 3.5, 5.0), (0.5, 1.25, 2.0)
 AMBIGUITY = Ambiguity(0.5, 61.5, 8.0, stats.uniform(2.0, 1.5))
@@ -59,3 +60,49 @@ def test_fall_times_and_falls_in_space_take_methods_without_any():
     fall = np.column_stack([np.zeros(5), np.full(5, 2.0), np.linspace(1, 0, 5)])
     figure = physics_figures.in_space({"base": [], "PSFT": [fall]}, AMBIGUITY, camera)
     assert len(figure.axes[0].lines) == 0 and len(figure.axes[1].lines) == 2
+
+
+BLIND = {  # Machado, Oliveira, Fernandes 2009, severity 1, on linear RGB
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+REFERENCES = {"truth", "ideal", "codec", "best guess", "slow gravity", "frozen", "vanish"}
+TOGETHER = [  # what notebooks 01, 04 and 05 draw in one figure, and rewards in 03
+    REFERENCES | {"base", "PSFT", "ambiguous PSFT", "seg", "flow", "depth"},
+    {"truth", "codec", "best guess", "base", "PSFT", "seg", "flow", "depth", "newton", "iou", "combined", "centre"},
+]
+
+
+def lab(colours: list[str], kind: str) -> np.ndarray:
+    """(N, 3) CIELAB of sRGB colours as a reader sees them."""
+    rgb = np.array([to_rgb(each) for each in colours])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ np.transpose(BLIND[kind]), 0, 1)
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    x, y, z = np.cbrt(np.maximum(linear @ np.transpose(to_xyz) / (0.95047, 1, 1.08883), 1e-9)).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+@pytest.mark.parametrize("kind", BLIND)
+@pytest.mark.parametrize("methods", TOGETHER, ids=["all", "rewards"])
+def test_methods_can_be_told_apart_by_colour_blind_readers(kind, methods):
+    methods = sorted(methods)
+    seen = lab([figures.colour(method) for method in methods], kind)
+    apart = np.linalg.norm(seen[:, None] - seen, axis=-1) + 1000 * np.eye(len(seen))
+    pair = np.unravel_index(apart.argmin(), apart.shape)
+    assert apart.min() >= 14, [methods[index] for index in pair]
+
+
+def test_colours_are_seen_as_they_are():
+    """White is (100, 0, 0), and red and green of equal lightness fall together for a reader without green cones."""
+    np.testing.assert_allclose(lab(["#ffffff"], "normal"), [[100, 0, 0]], atol=0.02)
+    red_green = [np.linalg.norm(np.diff(lab(["#a83232", "#5c6410"], kind), axis=0)) for kind in BLIND]
+    assert red_green[2] < 0.4 * red_green[0]
+
+
+def test_neighbouring_methods_have_other_dashes():
+    lines = [str(figures.line_of(method)) for method in figures.COLOURS]
+    assert len(set(lines)) == len(figures.LINES) and lines[0] == "-" and figures.line_of("unknown") == "-"
+    assert figures.line_of("seg, hacked") == figures.line_of("seg")

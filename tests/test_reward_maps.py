@@ -8,7 +8,7 @@ from pisa_kit.sim.motion import Motion
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.training.rewards import MAKERS
-from pisa_kit.viz.reward_maps import draw, look, reward_maps
+from pisa_kit.viz.reward_maps import Pushed, draw, look, push_rewards, reward_maps
 from pisa_kit.viz.training_figures import reward_and_metrics
 
 
@@ -40,6 +40,38 @@ def test_the_widget_follows(truth, film):
     (clip, reward, frame), picture = box.children[0].children, box.children[1]
     seen = {picture.value}
     for control, value in ((frame, 3), (reward, "depth"), (clip, 1)):
+        control.value = value
+        seen.add(picture.value)
+    assert len(seen) == 4
+
+
+@pytest.fixture(scope="module")
+def pushed(truth):
+    return Pushed(truth)
+
+
+def test_a_pushed_object_is_where_it_was_pushed(truth, pushed):
+    np.testing.assert_array_equal(pushed.clip(0, 0).frames, truth.frames)
+    clip = pushed.clip(6, -4)
+    np.testing.assert_array_equal(clip.frames[0], truth.frames[0])
+    moved = np.roll(truth.dropped[3], (-4, 6), (0, 1))
+    np.testing.assert_array_equal(clip.frames[3][moved], truth.frames[3][truth.dropped[3]])
+
+
+@pytest.mark.parametrize("name", ["seg", "depth", "centre"])
+def test_a_reward_pulls_the_object_back_as_fast_as_its_loss_falls(pushed, name):
+    loss, gradient, (right, down) = pushed.pull(name, 4, -3)
+    assert right < 0 < down and gradient.shape == (17, 64, 64) and loss > pushed.pull(name, 0, 0)[0]
+    for along, (x, y) in ((right, (0.5, 0)), (down, (0, 0.5))):
+        after, before = (pushed.pull(name, 4 + k * x, -3 + k * y)[0] for k in (1, -1))
+        assert 0.2 < along / (before - after) < 5, "to first order"
+
+
+def test_the_playground_follows_its_sliders(truth):
+    box = push_rewards(truth, ["seg", "flow"])
+    (right, down, frame), picture = box.children[0].children, box.children[1]
+    seen = {picture.value}
+    for control, value in ((right, 5), (down, -5), (frame, 2)):
         control.value = value
         seen.add(picture.value)
     assert len(seen) == 4

@@ -2,17 +2,15 @@
 
 from dataclasses import replace
 
-import ipywidgets
 import numpy as np
 import pytest
 
 from pisa_kit.clips.clip import Clip
-from pisa_kit.sim.probes import Cell
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.viz import figures
 from pisa_kit.viz.inspector import inspect_pair
-from pisa_kit.viz.widgets import cell_browser, live_curve, playground, try_models
+from pisa_kit.viz.widgets import live_curve, playground, try_models
 
 VIDEO = {"size": 32, "frames": 9, "fps": 16}
 
@@ -79,23 +77,6 @@ def test_the_live_curve_is_drawn_while_training():
         watch({"step": step, "loss": 1 / step})
         seen.append(bytes(picture.value))
     assert seen[0] == b"" and seen[1][:4] == b"\x89PNG" and seen[2] == seen[1] != seen[3]
-
-
-def test_a_click_on_a_cell_plays_its_clips(truth):
-    low, high = (0.5, 1.0), (1.0, 2.0)
-    grid = [Cell((2.0, 3.0), low, True), Cell((3.0, 4.0), low, False), Cell((3.0, 4.0), high, False)]
-    turned = replace(truth, frames=truth.frames[::-1])
-    view = cell_browser([truth, truth, turned], grid, {"still": [truth] * 3, "moved": [turned] * 3})
-    method, buttons, title, movie = view.children
-    first = movie.value
-    assert "2 to 3 m away" in title.value and "inside" in title.value
-    pressed = [child for child in buttons.children if isinstance(child, ipywidgets.Button)]
-    assert len(pressed) == 3 and len(buttons.children) == 4, "the cell out of view is empty"
-    pressed[0].click()
-    assert "1 to 2 m high" in title.value and "outside" in title.value and movie.value != first
-    before = movie.value
-    method.value = "moved"
-    assert movie.value != before and movie.value[8:12] == b"WEBP"
 
 
 def test_models_film_what_the_sliders_say():

@@ -9,10 +9,13 @@ from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import parsed
 
 
-def _pair(text: str, field: str, kind=float) -> tuple:
-    with parsed("arguments", field, f"is {text!r}", "Give two numbers joined by a comma, e.g. 2.0,3.5."):
-        low, high = (kind(part) for part in text.split(","))
-        return low, high
+def _numbers(text: str, field: str, count: int = 2, kind=float) -> tuple:
+    remedy = f"Give {count} numbers joined by commas, e.g. {','.join(['2.0', '3.5', '2.5', '4'][:count])}."
+    with parsed("arguments", field, f"is {text!r}", remedy):
+        found = tuple(kind(part) for part in text.split(","))
+        if len(found) != count:
+            raise ValueError(f"{len(found)} numbers")
+        return found
 
 
 @command
@@ -60,9 +63,9 @@ def simulate(
     from pisa_kit.sim.settings import Ranges, Video
 
     ranges = Ranges(
-        distance=_pair(distance, "distance"),
-        height=_pair(height, "height"),
-        others=_pair(others, "others", int),
+        distance=_numbers(distance, "distance"),
+        height=_numbers(height, "height"),
+        others=_numbers(others, "others", kind=int),
         move_camera=move_camera,
     )
     recipe = Recipe(count, seed, objects, backgrounds, layout, Video(size, frames, fps), ranges)
@@ -84,6 +87,11 @@ def import_(
     end: int | None = None,
     caption: str = "An object falls.",
     track: bool = True,
+    longest: int | None = None,
+    fix: list[str] = [],  # noqa: B006
+    ends: str | None = None,
+    metres: float = 1.0,
+    tilted: bool = False,
 ):
     """Turn a phone video of a drop into a clip in PisaBench's real layout.
 
@@ -97,21 +105,35 @@ def import_(
         end: Frame to stop before.
         caption: Prompt, e.g. "A red ball falls."
         track: Also write masks: the object tracked against the background.
+        longest: Shrink it to this longest side, pixels; what is large is tracked faster so.
+        fix: frame,x,y (from the first kept frame): where a lost object is; may be repeated.
+        ends: x,y,x,y of two points whose distance is known, in the plane of the fall: prints g.
+        metres: Their distance.
+        tilted: The camera looks up or down; then these points must lie along the fall.
 
     Example: pisa import drop.mp4 clips/ball --fps 120 --rotate 90 --start 118 --end 214 --point 28,74
     """
+    import numpy as np
+
+    from pisa_kit.metrics.fall_time import track as centres
+    from pisa_kit.metrics.gravity import fit_scaled
     from pisa_kit.perception.footage import import_video
 
     for name, value in {"fps": fps, "point": point}.items():
         if value is None:
             raise InputError("arguments", name, "is missing", f"Say it: --{name}.")
     options = {"rotate": rotate, "start": start, "end": end, "caption": caption, "track": track}
-    clip = import_video(video, out, fps, _pair(point, "point"), **options)
+    fixes = {int(frame): place for frame, *place in (_numbers(one, "fix", 3) for one in fix)}
+    clip = import_video(video, out, fps, _numbers(point, "point"), **options, fixes=fixes, longest=longest)
     typer.echo(f"{len(clip)} frames at {fps:g} fps in {out}")
     if track:
         lost = clip.info["lost"]
         where = f", lost in {', '.join(map(str, lost))}" if lost else ""
         typer.echo(f"object found in {len(clip) - len(lost)} of {len(clip)} frames{where}")
+    if track and ends:
+        marks = np.reshape(_numbers(ends, "ends", 4), (2, 2)) * clip.info["source"].get("scale", 1)
+        fall = fit_scaled(centres(clip.dropped)[:, 1], fps, marks, metres, tilted)
+        typer.echo("g = {:.2f} m/s² [{:.2f}, {:.2f}]".format(fall.gravity, *fall.gravity_interval))
 
 
 @command

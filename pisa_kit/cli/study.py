@@ -59,3 +59,25 @@ def study(
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"numbers in {results}, pages to read in {write_site(results.parent)}")
+
+
+@command
+def pages(run: Path, out: Path, most: float = 15):
+    """Write an executed study as pages to read and to publish: its notebooks as HTML in which the inspectors play.
+
+    Args:
+        run: Folder of the run, e.g. runs/mini; nothing in it is executed again.
+        out: Folder to write.
+        most: Megabytes that the pages may weigh together; more exits with 1.
+
+    Example: pisa pages runs/mini docs/study
+    """
+    from pisa_kit.viz.site import write_site
+
+    index = write_site(run, out)
+    sizes = {path.name: path.stat().st_size / 1e6 for path in sorted(out.glob("*.html"))}
+    typer.echo("\n".join(f"{size:6.2f} MB  {name}" for name, size in sizes.items()))
+    typer.echo(f"{sum(sizes.values()):6.2f} MB  {index}")
+    if sum(sizes.values()) > most:
+        typer.secho(f"pisa: more than {most:g} MB", fg="red", err=True)
+        raise typer.Exit(1)

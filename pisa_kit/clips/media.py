@@ -18,7 +18,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
 _UNDECODABLE = "cannot be decoded as video", "Restore the file or convert it to H.264 mp4."
 
 
-def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray, float]:
+def read_video(path, start: int = 0, end: int | None = None, longest: int | None = None) -> tuple[np.ndarray, float]:
     """Frames `start` up to, not including, `end` of a video file or gif.
 
     Frames come as they are stored: a phone's rotation tag is not applied (see `read_rotation`).
@@ -26,6 +26,7 @@ def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray
     Args:
         path: the file, or an open binary file with a `name`.
         end: default: all that there are.
+        longest: larger frames shrink to this longest side, pixels, while they are read.
 
     Returns:
         frames (T, H, W, 3) uint8, and the playback rate in frames per second.
@@ -38,7 +39,7 @@ def read_video(path, start: int = 0, end: int | None = None) -> tuple[np.ndarray
         plain_file(path)
     decode = _decode_gif if name.lower().endswith(".gif") else _decode_stream
     frames, count = [], 0
-    for frame, rate in decode(path, name):  # noqa: B007
+    for frame, rate in decode(path, name, longest):  # noqa: B007
         if count >= start:
             frames.append(frame)
         count += 1
@@ -62,7 +63,12 @@ def read_rotation(path) -> int:
         return -int(next(container.decode(video=0)).rotation) % 360
 
 
-def _decode_stream(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
+def _size(width: int, height: int, longest: int | None) -> tuple[int, int]:
+    share = min(1.0, longest / max(width, height)) if longest else 1.0
+    return max(1, round(width * share)), max(1, round(height * share))
+
+
+def _decode_stream(path, name: str, longest: int | None) -> Iterator[tuple[np.ndarray, float]]:
     """The frames of a video file as (H, W, 3) uint8, each with the frame rate."""
     source = path if hasattr(path, "read") else str(path)
     with parsed(name, "frames", *_UNDECODABLE), av.open(source) as container:
@@ -72,10 +78,13 @@ def _decode_stream(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
         if len(entries) and container.size < max(entry.pos + entry.size for entry in entries):
             raise EOFError("it ends before its index says")
         for frame in container.decode(stream):
-            yield frame.to_ndarray(format="rgb24"), rate
+            width, height = _size(frame.width, frame.height, longest)
+            yield frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA"), rate
 
 
-def _decode_gif(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
+
+
+def _decode_gif(path, name: str, longest: int | None) -> Iterator[tuple[np.ndarray, float]]:
     """The frames of a gif as (H, W, 3) uint8, each with the frame rate."""
     with parsed(name, "frames", *_UNDECODABLE), Image.open(path) as image:
         durations = []
@@ -85,7 +94,8 @@ def _decode_gif(path, name: str) -> Iterator[tuple[np.ndarray, float]]:
         rate = _gif_rate(durations)
         for index in range(image.n_frames):
             image.seek(index)
-            yield np.asarray(image.convert("RGB")), rate
+            size = _size(*image.size, longest)
+            yield np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX)), rate
 
 
 def _gif_durations(count: int, fps: float) -> np.ndarray:

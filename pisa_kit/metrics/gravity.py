@@ -7,7 +7,7 @@ from scipy.optimize import least_squares
 
 from pisa_kit.clips.clip import Clip
 from pisa_kit.core.errors import InputError
-from pisa_kit.metrics.fall_time import bounce, fall_time, landing_frame, track
+from pisa_kit.metrics.fall_time import bounce, contact_time, fall_time, landing_frame, track
 from pisa_kit.sim.settings import GRAVITY
 
 BLOCK = 8  # frames of a filmed fall whose errors are drawn together
@@ -156,6 +156,16 @@ def _projective(parameters, t):
     return (a + b * s) / (1 + c * s)
 
 
+def _fit_fall(t: np.ndarray, y: np.ndarray, tilted: bool = True) -> np.ndarray:
+    """(a, b, c, release) of `_projective` through the heights y at times t; c is 0 for a level camera."""
+    start = (y[0], 2 * (y[-1] - y[0]) / (t[-1] - t[0]) ** 2, t[0], 0.0)[: 4 if tilted else 3]
+    all_four = lambda p: (p[0], p[1], p[3] if tilted else 0.0, p[2])  # noqa: E731
+    misses = lambda p: _projective(all_four(p), t) - y  # noqa: E731
+    return np.array(
+        all_four(least_squares(misses, start, x_scale=(100, 1000, 0.1, 0.1)[: len(start)], loss="soft_l1").x)
+    )
+
+
 def fit_projective(
     y: np.ndarray, fps: float, drop: float, drop_error: float = 0.0, draws: int = 200, seed: int = 0
 ) -> ProjectiveFall:
@@ -185,9 +195,7 @@ def fit_projective(
         )
 
     def measure(heights):
-        start = (heights[seen[0]], 2 * (y[seen[-1]] - y[seen[0]]) / (t[seen[-1]] - t[seen[0]]) ** 2, 0.0, t[seen[0]])
-        misses = lambda p: _projective(p, t[seen]) - heights[seen]  # noqa: E731
-        fit = least_squares(misses, start, x_scale=(100, 1000, 0.1, 0.1), loss="soft_l1").x
+        fit = _fit_fall(t[seen], heights[seen])
         up = np.polyfit(t[rebound], heights[rebound], 2)
         grid = np.linspace(t[end - 2], t[end + 1], 600)
         landing = grid[np.abs(_projective(fit, grid) - np.polyval(up, grid)).argmin()]
@@ -206,3 +214,81 @@ def fit_projective(
     gravity = 2 * drop / (landing - fit[3]) ** 2
     residual = float(np.sqrt(np.mean(misfit**2)))
     return ProjectiveFall(*map(float, fit), float(landing), float(gravity), (float(low), float(high)), residual)
+
+
+# --- a scale in the picture ------------------------------------------------------------------------------------
+
+MARK = 1.0  # pixels: standard uncertainty of a click
+CONTACT_FPS = 30  # about; at a high rate the first frames of a fall are too still to tell it from a landing
+
+
+@dataclass(frozen=True)
+class ScaledFall:
+    """Free fall measured with two points of known distance in the picture.
+
+    `y = (a + b s) / (1 + c s)`, `s = (t - release)^2 / 2`; `gravity` in m/s^2 with its 95 % bootstrap interval, which
+    holds the scatter of the track and of the two clicks; `residual` in pixels, `frames` that were used.
+    """
+
+    a: float
+    b: float
+    c: float
+    release: float
+    gravity: float
+    gravity_interval: tuple[float, float]
+    residual: float
+    frames: int
+
+    def height(self, t: np.ndarray) -> np.ndarray:
+        """Image height in pixels at times `t` (seconds)."""
+        return _projective((self.a, self.b, self.c, self.release), t)
+
+
+def fit_scaled(
+    y: np.ndarray, fps: float, ends: np.ndarray, metres: float, tilted=False, draws: int = 200, seed: int = 0
+) -> ScaledFall:
+    """Measures gravity from a filmed fall and a scale in its plane; no bounce is needed.
+
+    The fit finds the moment of release itself, so that a release frame that is a little wrong does not matter, and ends
+    before the contact.
+
+    Args:
+        y: (T,) image height, pixels, y down, NaN where lost; frame 0 is about the release.
+        fps: true recording rate, frames per second.
+        ends: (2, 2) x, y of the scale's ends, pixels; `metres` apart.
+        tilted: the camera looks up or down, so that the scale changes along the fall: one number more to fit, and the
+            scale must run along the fall.
+        draws: bootstrap repetitions.
+
+    Raises:
+        InputError: fewer than 6 frames of fall, or a scale that says nothing.
+    """
+    ends, rng = np.asarray(ends, float), np.random.default_rng(seed)
+    if metres <= 0 or np.abs(ends[1] - ends[0])[1 if tilted else slice(None)].max() < 4:
+        remedy = "Click two points farther apart" + (", above each other." if tilted else ".") + " Give metres > 0."
+        raise InputError("scale", "ends", "are less than 4 pixels apart, or metres are no length", remedy)
+    step = max(1, round(fps / CONTACT_FPS))
+    contact = contact_time(y[::step])
+    end = _first_bounce(y) if contact is None else int((contact - 0.25) * step)
+    seen = np.flatnonzero(np.isfinite(y[:end]))
+    if len(seen) < 6 or y[seen[-1]] - y[seen[0]] < 4:
+        problem = f"shows {len(seen)} frames of fall"
+        raise InputError("track", "y", problem, "Give 6 frames between release and contact, y growing downwards.")
+    t = seen / fps
+
+    def measure(heights, ends):
+        a, b, c, release = fit = _fit_fall(t, heights, tilted)
+        fallen = (
+            [(row - a) / (b - c * row) for row in ends[:, 1]] if tilted else (0, np.hypot(*(ends[1] - ends[0])) / b)
+        )
+        return fit, metres / abs(fallen[1] - fallen[0])
+
+    fit, gravity = measure(y[seen], ends)
+    fitted = _projective(fit, t)
+    misfit, drawn = y[seen] - fitted, []
+    for _ in range(draws):
+        noisy = fitted + _blocks(misfit, len(seen), rng)
+        drawn.append(measure(noisy, ends + MARK * rng.standard_normal((2, 2)))[1])
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    residual = float(np.sqrt(np.mean(misfit**2)))
+    return ScaledFall(*map(float, fit), float(gravity), (float(low), float(high)), residual, len(seen))

@@ -10,7 +10,7 @@ from pisa_kit.clips.formats import write_clip
 from pisa_kit.clips.media import read_rotation, read_video
 from pisa_kit.clips.resize import to_square
 from pisa_kit.core.errors import InputError
-from pisa_kit.perception.background_tracker import track_background
+from pisa_kit.perception.background_tracker import Track, track_background
 
 
 def import_video(
@@ -25,6 +25,8 @@ def import_video(
     size: int | None = None,
     caption: str = "",
     track: bool = False,
+    fixes: dict[int, tuple[float, float]] | None = None,
+    longest: int | None = None,
 ) -> Clip:
     """Cuts a clip out of a phone video and writes it in the real layout, with its annotation and where it came from.
 
@@ -40,25 +42,23 @@ def import_video(
         size: squeezes the result to size x size pixels, as the benchmark does.
         caption: the prompt, e.g. "A red ball falls."
         track: also tracks the object against the background; the frames in which it is lost stand in `info["lost"]`.
+        fixes: {frame, counted from `start`: (x, y)}: from there on it is tracked anew.
+        longest: shrinks the result, longest side in pixels; points and crop stay pixels of the video.
 
     Raises:
         InputError: unreadable video, or a value that does not fit it.
     """
     check_fps(fps, path)
-    rotate = read_rotation(path) if rotate is None else rotate
-    if rotate not in (0, 90, 180, 270):
-        raise InputError(path, "rotate", f"is {rotate!r}", "Give 0, 90, 180 or 270 degrees clockwise.")
-    frames, _ = read_video(path, start, end)
-    source = {"file": Path(path).name, "start": start, "end": start + len(frames), "rotate": rotate}
-    frames = np.rot90(frames, -rotate // 90, axes=(1, 2))
-    _check_point(point, frames, path, "frame")
+    frames, source, scale = read_footage(path, rotate, start, end, longest)
+    points = {frame: np.array(place, float) * scale for frame, place in ({0: point} | (fixes or {})).items()}
+    _check_points(points, frames, path, "frame")
     if crop is not None:
-        frames, point = _crop(frames, point, crop, path)
+        frames, points = _crop(frames, points, [round(value * scale) for value in crop], path)
         source["crop"] = list(crop)
-    info = {"points": [{"positive": [list(point)], "negative": []}], "source": source}
+    info = {"points": [{"positive": [points[0].tolist()], "negative": []}], "source": source}
     clip = Clip(np.ascontiguousarray(frames), float(fps), caption=caption, name=Path(out or path).stem, info=info)
     if track:
-        followed = track_background(clip.frames, tuple(point))
+        followed = follow(clip.frames, points)
         lost = [int(frame) for frame in followed.lost.nonzero()[0]]
         clip = replace(clip, masks=followed.masks[:, None], info={**info, "lost": lost})
     if size is not None:
@@ -68,14 +68,50 @@ def import_video(
     return clip
 
 
-def _check_point(point, frames: np.ndarray, label, area: str) -> None:
+def read_footage(path, rotate=None, start=0, end=None, longest=None) -> tuple[np.ndarray, dict, float]:
+    """A phone video as it is looked at; arguments as of `import_video`.
+
+    Returns:
+        frames (T, H, W, 3) uint8; where they come from, for `info["source"]`; their pixels per pixel of the video.
+    """
+    rotate = read_rotation(path) if rotate is None else rotate
+    if rotate not in (0, 90, 180, 270):
+        raise InputError(path, "rotate", f"is {rotate!r}", "Give 0, 90, 180 or 270 degrees clockwise.")
+    frames, _ = read_video(path, start, end, longest)
+    source = {"file": Path(path).name, "start": start, "end": start + len(frames), "rotate": rotate}
+    scale = max(frames.shape[1:3]) / max(read_video(path, 0, 1)[0].shape[1:3]) if longest else 1.0
+    return np.rot90(frames, -rotate // 90, axes=(1, 2)), source | ({"scale": scale} if longest else {}), scale
+
+
+def follow(frames: np.ndarray, points: dict[int, tuple[float, float]]) -> Track:
+    """Tracks the object from the first named frame on, and anew from every other named frame.
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+        points: {frame: (x, y) on the object there, pixels}; one is enough, more correct it where it was lost.
+
+    Raises:
+        InputError: no point, or none on an object.
+    """
+    _check_points(points, frames, "points", "frame")
+    masks = np.zeros(frames.shape[:3], bool)
+    for frame in sorted(points):
+        masks[frame:] = track_background(frames[frame:], tuple(points[frame])).masks
+    return Track(masks, ~masks.any((1, 2)))
+
+
+def _check_points(points: dict, frames: np.ndarray, label, area: str) -> None:
     height, width = frames.shape[1:3]
-    if len(point) != 2 or not (0 <= point[0] < width and 0 <= point[1] < height):
-        problem = f"is {tuple(point)}, outside the {width}x{height} {area}"
-        raise InputError(label, "point", problem, "Give the pixel x,y of the object in the first frame, rotated.")
+    if not points or not all(0 <= frame < len(frames) for frame in points):
+        problem = f"name the frames {sorted(points)} of {len(frames)}"
+        raise InputError(label, "points", problem, "Name the object's pixel in at least one frame.")
+    for point in points.values():
+        if len(point) != 2 or not (0 <= point[0] < width and 0 <= point[1] < height):
+            problem = f"is {tuple(map(float, point))}, outside the {width}x{height} {area}"
+            raise InputError(label, "point", problem, "Give the pixel x,y of the object in the first frame, rotated.")
 
 
-def _crop(frames: np.ndarray, point, crop, label) -> tuple[np.ndarray, tuple[float, float]]:
+def _crop(frames: np.ndarray, points: dict, crop, label) -> tuple[np.ndarray, dict]:
     left, top, width, height = crop
     if left < 0 or top < 0 or width < 1 or height < 1:
         raise InputError(label, "crop", f"is {tuple(crop)}", "Give left, top, width, height in pixels.")
@@ -83,6 +119,6 @@ def _crop(frames: np.ndarray, point, crop, label) -> tuple[np.ndarray, tuple[flo
         problem = f"is {tuple(crop)}, beyond the {frames.shape[2]}x{frames.shape[1]} frame"
         raise InputError(label, "crop", problem, "Stay within the rotated frame.")
     frames = frames[:, top : top + height, left : left + width]
-    point = (point[0] - left, point[1] - top)
-    _check_point(point, frames, label, "crop")
-    return frames, point
+    points = {frame: point - (left, top) for frame, point in points.items()}
+    _check_points(points, frames, label, "crop")
+    return frames, points

@@ -13,24 +13,27 @@ from matplotlib.figure import Figure
 from pisa_kit.clips.clip import Clip
 from pisa_kit.metrics.fall_time import track
 
-COLOURS = {
-    "truth": "black",
-    "ideal": "#2a9d55",
-    "codec": "#555555",
-    "best guess": "#c9a227",
-    "slow gravity": "#e08a1e",
-    "frozen": "#3f7fbf",
-    "vanish": "#b03a8c",
-    "base": "#c0392b",
-    "PSFT": "#1f6fb2",
-    "ambiguous PSFT": "#0b2f6b",
-    "seg": "#8cb51e",
-    "flow": "#d95f8d",
-    "depth": "#6a51a3",
-    "newton": "#7a5c3a",
-    "iou": "#4f6b1c",
-    "combined": "#17a2a2",
+COLOURS = {  # chosen by a search: 15 CIELAB units apart for colour-blind readers too, see test_plots.py
+    "truth": "#000000",
+    "ideal": "#279a4d",
+    "codec": "#6e6b5e",
+    "best guess": "#ebbf28",
+    "slow gravity": "#db871b",
+    "frozen": "#65a0e0",
+    "vanish": "#c965a9",
+    "base": "#f3357f",
+    "PSFT": "#4275c0",
+    "ambiguous PSFT": "#463e80",
+    "seg": "#8ac74f",
+    "flow": "#871956",
+    "depth": "#3d4cac",
+    "newton": "#785b39",
+    "iou": "#486a0b",
+    "combined": "#1ea0a1",
+    "centre": "#bfc2c3",
 }
+FIT = "#d55e00"  # a fit beside black points
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 LABELS = {
     "l2": "L2, official",
     "chamfer_distance": "CD, official",
@@ -58,8 +61,14 @@ def use_style():
 
 def colour(method: str) -> str:
     """The method's colour, whatever follows a comma; one without its own gets a stable one from a palette."""
-    palette = sns.color_palette("husl", 12).as_hex()
-    return COLOURS.get(method.removeprefix("+").split(",")[0], palette[sum(map(ord, method)) % 12])
+    palette = sns.color_palette("colorblind", 10).as_hex()
+    return COLOURS.get(method.removeprefix("+").split(",")[0], palette[sum(map(ord, method)) % 10])
+
+
+def line_of(method: str):
+    """The method's dashes, so that lines can be told apart without their colours; the truth's is solid."""
+    name = method.removeprefix("+").split(",")[0]
+    return LINES[list(COLOURS).index(name) % len(LINES)] if name in COLOURS else "-"
 
 
 def png(figure: Figure, dpi: int = 90) -> bytes:
@@ -143,7 +152,7 @@ def ground_truth(clip: Clip, frame: int) -> Figure:
     figure, axes = plt.subplots(1, 4, figsize=(11, 3))
     masks = clip.frames[frame] // 3
     for index, mask in enumerate(clip.masks[frame]):
-        masks[mask] = 255 * np.array(sns.color_palette("husl", len(clip.masks[frame]))[index])
+        masks[mask] = 255 * np.array(sns.color_palette("colorblind")[index % 10])
     _picture(axes[0], clip.frames[frame])
     _picture(axes[1], masks)
     depth = axes[2].imshow(clip.depth[frame], cmap="viridis_r")
@@ -233,7 +242,9 @@ def histograms(values: dict[str, np.ndarray], label: str, truth: float | None = 
     edges = np.histogram_bin_edges(np.concatenate(list(finite.values())), bins)
     for name, array in finite.items():
         note = f"{name}: median {np.median(array):.2f}, n = {len(array)}" if len(array) else f"{name}: none measurable"
-        axis.hist(array, edges, color=colour(name), alpha=0.55, label=note)
+        line = {"color": colour(name), "linestyle": line_of(name)}
+        axis.hist(array, edges, color=colour(name), alpha=0.25)
+        axis.hist(array, edges, histtype="step", linewidth=1.4, label=note, **line)
     if truth is not None:
         axis.axvline(truth, color=COLOURS["truth"], label=f"truth {truth:g}")
     axis.set(xlabel=label, ylabel="Clips")
@@ -241,16 +252,17 @@ def histograms(values: dict[str, np.ndarray], label: str, truth: float | None = 
     return figure
 
 
-def measured_fall(t, y, fit_t, fit_y, landing: float, residual, title: str) -> Figure:
+def measured_fall(t, y, fit_t, fit_y, landing: float | None, residual, title: str) -> Figure:
     """A tracked fall with its fitted curve (image height over time, pixels) and the misfit below."""
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 4.6), height_ratios=[3, 1], sharex=True)
-    top.plot(t, y, ".", color=COLOURS["truth"], label="tracked ball")
-    top.plot(fit_t, fit_y, color="tab:red", linewidth=1, label="projective fit")
-    top.axvline(landing, color="0.6", linestyle=":", label=f"landing {landing:.3f} s")
+    top.plot(t, y, ".", color=COLOURS["truth"], label="tracked object")
+    top.plot(fit_t, fit_y, color=FIT, linewidth=1, label="fit")
+    if landing is not None:
+        top.axvline(landing, color="0.6", linestyle=":", label=f"landing {landing:.3f} s")
     top.invert_yaxis()
     top.set(ylabel="Image height [px]", title=title)
     top.legend(frameon=False)
-    bottom.plot(fit_t, residual, ".", color="tab:red", markersize=3)
+    bottom.plot(fit_t, residual, ".", color=FIT, markersize=3)
     bottom.axhline(0, color="0.6", linewidth=0.8)
     bottom.set(xlabel="Time [s]", ylabel="Misfit [px]")
     return figure

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from pisa_kit.clips.clip import Camera
 from pisa_kit.sim.settings import GRAVITY, Ranges
 from pisa_kit.sim.worlds import Ambiguity
-from pisa_kit.viz.figures import LABELS, colour, panels
+from pisa_kit.viz.figures import LABELS, colour, line_of, panels
 
 
 def cell_maps(
@@ -79,7 +79,13 @@ def gravity_slopes(table: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
             axis.scatter(rows[column], rows["g_eff"], s=9, alpha=0.35, color=tone)
             slope = slopes[(slopes["method"] == method) & (slopes["by"] == column)]["slope"].iloc[0]
             ends = np.array([rows[column].min(), rows[column].max()])
-            axis.plot(ends, rows["g_eff"].mean() + slope * (ends - rows[column].mean()), color=tone, label=method)
+            axis.plot(
+                ends,
+                rows["g_eff"].mean() + slope * (ends - rows[column].mean()),
+                color=tone,
+                linestyle=line_of(method),
+                label=method,
+            )
             hidden += int((~rows["g_eff"].between(low, high)).sum())
         axis.axhline(GRAVITY, color="black", linestyle=":", linewidth=1)
         axis.set(xlabel=f"{column.capitalize()} [m]", ylim=(low, high))
@@ -105,11 +111,11 @@ def fall_times(times: dict[str, np.ndarray], ambiguity: Ambiguity, title: str = 
         seen = np.sort(found[np.isfinite(found)])
         if not len(seen):
             continue
-        bins, tone = np.arange(min(seen[0], low) - 0.01, max(seen[-1], high) + 0.02, 0.01), colour(method)
-        left.hist(seen, bins, density=True, histtype="step", color=tone, linewidth=1.4, label=method)
-        right.step(
-            seen, (np.arange(len(seen)) + 1) / len(seen), color=tone, where="post", label=f"{method}, n = {len(seen)}"
-        )
+        bins = np.arange(min(seen[0], low) - 0.01, max(seen[-1], high) + 0.02, 0.01)
+        line = {"color": colour(method), "linestyle": line_of(method), "linewidth": 1.4}
+        left.hist(seen, bins, density=True, histtype="step", label=method, **line)
+        share = (np.arange(len(seen)) + 1) / len(seen)
+        right.step(seen, share, where="post", label=f"{method}, n = {len(seen)}", **line)
     left.set(xlabel="Fall time [s]", ylabel="Density [1/s]", title=title)
     right.set(xlabel="Fall time [s]", ylabel="Cumulative share")
     right.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))

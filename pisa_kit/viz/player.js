@@ -9,6 +9,7 @@ const CURVES = {
   l2: { label: "distance from the truth [widths]", zero: true, paired: true },
   iou: { label: "IoU with the truth", zero: true, top: 1, paired: true },
 };
+const SHAPES = "■●▲◆▼✚★"; // of the points on curves: colours are not alone in telling methods apart
 const KEPT = 8; // decoded clips
 const TAIL = 0.6; // seconds over which a trail fades
 
@@ -45,8 +46,9 @@ function outline(track, frame) {
 }
 
 async function decode(view) {
-  return Promise.all(view.tracks.map(async (track) => ({
+  return Promise.all(view.tracks.map(async (track, index) => ({
     ...track,
+    shape: SHAPES[index % SHAPES.length],
     sheet: await picture(track.frames, false),
     masks: await picture(track.masks, true),
     paths: [],
@@ -161,8 +163,13 @@ async function render({ model, el }) {
   };
 
   // --- drawing -------------------------------------------------------------------------------------------------
-  const inkOf = (track) => (track.truth ? "currentColor" : track.colour);
-  const colourOf = (track, onVideo) => (track.truth && !onVideo ? getComputedStyle(el).color : track.colour);
+  const brightness = (rgb) => (0.21 * rgb[0] + 0.72 * rgb[1] + 0.07 * rgb[2]) / 255;
+  const readable = ({ colour }) => { // dark colours become lighter on a dark page
+    const onDark = brightness(getComputedStyle(el).color.match(/[\d.]+/g)) > 0.5, rgb = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+    return onDark && brightness(rgb) < 0.4 ? `rgb(${rgb.map((one) => Math.round(0.6 * one + 102)).join(",")})` : colour;
+  };
+  const inkOf = (track) => (track.truth ? "currentColor" : readable(track));
+  const colourOf = (track, onVideo) => (onVideo ? track.colour : track.truth ? getComputedStyle(el).color : readable(track));
   const visible = () => state.tracks.filter((track) => !state.hidden.has(track.name));
 
   // sizes a canvas for the screen's pixels; returns its context in CSS pixels
@@ -303,10 +310,11 @@ async function render({ model, el }) {
     for (const track of drawn) {
       const colour = colourOf(track, false), times = timesOf(track, curve), values = valuesOf(track, key);
       if (key === "y" && track.fit) line(track.fit.map((p) => p[0]), track.fit.map((p) => p[2]), colour, [6, 3], 1);
-      line(times, values, colour, [], 1.8);
+      line(times, values, colour, [], 1.5);
       context.fillStyle = colour;
+      context.font = "8px sans-serif";
       values.forEach((value, i) => {
-        if (known(value)) context.fillRect(X(times[i]) - 1.5, Y(value) - 1.5, 3, 3);
+        if (known(value)) context.fillText(track.shape, X(times[i]), Y(value) + 3);
         else if (key === "x" || key === "y") context.fillText("×", X(times[i]), bottom - 2); // a frame without the object
       });
       if (key === "y" && known(track.landing)) { // contact: a triangle on the time axis
@@ -348,7 +356,7 @@ async function render({ model, el }) {
       box.onchange = () => { state.hidden[box.checked ? "delete" : "add"](track.name); drawStage(); draw(); };
       const falls = `g ${shown(track.g, 2)} m/s², lands ${shown(track.landing, 3)} s`;
       const numbers = track.truth ? falls : `${falls}, ${metrics.slice(0, 3).map((m) => `${m.label} ${shown(track.numbers[m.key], 3)}`).join(", ")}`;
-      return element("label", {}, box, element("span", { className: "dot", style: { background: inkOf(track) } }), element("b", { textContent: track.name }), ` ${numbers}`);
+      return element("label", {}, box, element("span", { className: "dot", style: { color: inkOf(track) }, textContent: track.shape }), element("b", { textContent: track.name }), ` ${numbers}`);
     }));
   }
   function drawStage() {
@@ -369,7 +377,7 @@ async function render({ model, el }) {
       const values = view.tracks.slice(1).map((track) => track.numbers[metric.key]).filter(known).map((value) => (metric.signed ? Math.abs(value) : metric.better === "high" ? -value : value));
       return values.length ? Math.max(...values) : -Infinity;
     };
-    const indices = views.map((_, index) => index);
+    const indices = [...views.keys()].filter((index) => !state.cell || keyOf(views[index]) === state.cell);
     return metric ? indices.sort((a, b) => worst(views[b]) - worst(views[a])) : indices;
   }
   async function drawThumbnails() {
@@ -386,6 +394,41 @@ async function render({ model, el }) {
       return made;
     }));
   }
+  // --- a map whose cells hold the clips: means of the chosen method and metric; a click shows the cell's clips ---
+  const keyOf = (view) => JSON.stringify(view.cell);
+  const choice = (label, options) => {
+    const made = element("select", { title: label, onchange: drawMap }, ...options.map(([value, text]) => element("option", { value, textContent: text })));
+    made.setAttribute("aria-label", label);
+    return made;
+  };
+  const mapMethod = choice("method of the map", views[0].tracks.slice(1).map(({ name }) => [name, name]));
+  const mapMetric = choice("metric of the map", metrics.map(({ key, label }) => [key, label]));
+  const map = element("div", { className: "map" });
+  function drawMap() {
+    const cells = new Map(views.map((view) => [keyOf(view), view.cell]));
+    const edges = (name) => [...new Set([...cells.values()].map((cell) => cell[name][0]))].sort((a, b) => a - b);
+    const [columns, rows] = [edges("distance"), edges("height").reverse()];
+    const means = new Map([...cells.keys()].map((key) => {
+      const values = views.filter((view) => keyOf(view) === key).map((view) => view.tracks.find(({ name }) => name === mapMethod.value).numbers[mapMetric.value]).filter(known);
+      return [key, values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null];
+    }));
+    const most = Math.max(...[...means.values()].filter(known).map(Math.abs), 1e-9);
+    const put = (made, row, column) => { Object.assign(made.style, { gridRow: row + 1, gridColumn: column + 1 }); return made; };
+    const said = (range, what) => `${range.join(" to ")} m ${what}`;
+    const axes = new Map([...cells.values()].flatMap((cell) => [
+      [`row ${cell.height}`, put(element("span", { textContent: said(cell.height, "high") }), rows.indexOf(cell.height[0]), 0)],
+      [`column ${cell.distance}`, put(element("span", { textContent: said(cell.distance, "away") }), rows.length, columns.indexOf(cell.distance[0]) + 1)]]));
+    map.replaceChildren(...axes.values(), ...[...cells].map(([key, cell]) => {
+      const share = Math.abs(means.get(key) ?? 0) / most, [row, column] = [rows.indexOf(cell.height[0]), columns.indexOf(cell.distance[0]) + 1];
+      const made = element("button", { type: "button", textContent: shown(means.get(key), 3), className: cell.inside ? "inside" : "",
+        style: { background: `color-mix(in srgb, #08306b ${Math.round(100 * share)}%, #deebf7)`, color: share > 0.45 ? "white" : "black" },
+        onclick: async () => { state.cell = state.cell === key ? null : key; drawMap(); drawThumbnails(); await choose(order()[0]); } });
+      made.setAttribute("aria-label", `${said(cell.distance, "away")}, ${said(cell.height, "high")}, ${cell.inside ? "inside" : "outside"} the training range: ${made.textContent}`);
+      made.setAttribute("aria-pressed", state.cell === key);
+      return put(made, row, column);
+    }));
+  }
+
   const ready = new Map(); // clips that were decoded, the latest last; the next ones are decoded while nothing else is to do
   function decoded(index) {
     const tracks = ready.get(index) ?? decode(views[index]);
@@ -449,6 +492,10 @@ async function render({ model, el }) {
   }
 
   new ResizeObserver(() => draw()).observe(el);
+  if (views[0].cell) {
+    el.prepend(element("div", { className: "bar" }, mapMethod, mapMetric, "mean of a cell's clips; a click shows them, a second click all; thick border: training range"), map);
+    drawMap();
+  }
   await choose(0);
   drawThumbnails();
   el.dataset.ready = "yes";

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from pisa_kit.core.errors import InputError
 from pisa_kit.metrics.fall_time import fall_time, track
 from pisa_kit.metrics.gravity import describe, drop_pixels, fit_free_fall
 from pisa_kit.metrics.l2_chamfer_iou import fixed, per_frame
+from pisa_kit.sim.probes import Cell
 from pisa_kit.sim.settings import GRAVITY
 from pisa_kit.viz import figures, inspector
 
@@ -37,6 +40,7 @@ class TrajectoryPlayer(anywidget.AnyWidget):
     Args:
         truths: clips with masks.
         methods: {method: one clip with masks per truth}.
+        cells: of a map, one per truth; their means are shown as a heat map, whose cells are clicked.
     """
 
     _esm = SCRIPT
@@ -44,13 +48,14 @@ class TrajectoryPlayer(anywidget.AnyWidget):
     views = traitlets.List().tag(sync=True)
     metrics = traitlets.List(METRICS).tag(sync=True)
 
-    def __init__(self, truths: list[Clip], methods: dict[str, list[Clip]]):
-        super().__init__(
-            views=[
-                clip_view(truth, {name: clips[index] for name, clips in methods.items()})
-                for index, truth in enumerate(truths)
-            ]
-        )
+    def __init__(self, truths: list[Clip], methods: dict[str, list[Clip]], cells: Sequence[Cell] = ()):
+        views = [
+            clip_view(truth, {name: clips[index] for name, clips in methods.items()})
+            for index, truth in enumerate(truths)
+        ]
+        for view, cell in zip(views, cells, strict=False):
+            view["cell"] = _plain(asdict(cell))
+        super().__init__(views=views)
         first = next(iter(methods))
         self._still = truths[0], methods[first][0], first
 
@@ -143,11 +148,11 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def page(state: dict, title: str = "") -> str:
+def page(state: dict, title: str = "", script: Path = SCRIPT) -> str:
     """HTML that plays without a kernel and without the network.
 
     Args:
-        state: {"views": from `clip_view`, "metrics": `METRICS`}.
+        state: {"views": from `clip_view`, "metrics": `METRICS`}; of another script, its widget's traits.
         title: of a whole page; without it, a piece for another page.
     """
 
@@ -157,7 +162,7 @@ def page(state: dict, title: str = "") -> str:
         raise InputError("inspector", "state", f"holds {type(value).__name__}", "Take it from a TrajectoryPlayer.")
 
     data = json.dumps(state, default=packed, allow_nan=False).replace("<", "\\u003c")
-    module = base64.b64encode(SCRIPT.read_bytes()).decode()
+    module = base64.b64encode(script.read_bytes()).decode()
     piece = f"""<style>{STYLE.read_text(encoding="utf-8")}</style><div></div><script type="module">
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 const unpack = (key, value) => value?.bytes === undefined ? value : bytes(value.bytes);
@@ -165,7 +170,13 @@ const state = JSON.parse({json.dumps(data)}, unpack);
 const el = document.querySelector("div[data-player=waiting]");
 el.dataset.player = "shown";
 const player = (await import("data:text/javascript;base64,{module}")).default;
-player.render({{ model: {{ get: (name) => state[name] }}, el }});
+const heard = {{}}, model = {{
+  get: (name) => state[name],
+  set: (name, value) => {{ state[name] = value; (heard[`change:${{name}}`] ?? []).forEach((act) => act()); }},
+  on: (name, act) => (heard[name] ??= []).push(act),
+  save_changes: () => {{}},
+}};
+player.render({{ model, el }});
 </script>""".replace("<div></div>", '<div data-player="waiting"></div>')
     if not title:
         return piece

@@ -1,28 +1,38 @@
 """The executed study as pages to read: notebooks in HTML in which the inspectors still play, without a kernel."""
 
+import base64
+import io
 import re
 from html import escape
 from pathlib import Path
 
 import nbformat
 from nbconvert import HTMLExporter
+from PIL import Image
 
+from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import atomic_path
 from pisa_kit.viz.player import METRICS, page
 
 VIEW = "application/vnd.jupyter.widget-view+json"
+QUALITY = 80  # of the frames in inspectors, WebP
 EXPORTER = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True, require_js_url="")
 STATE = "application/vnd.jupyter.widget-state+json"
 
 
-def write_site(folder: Path) -> Path:
-    """Writes `folder/site/` from the executed notebooks in a run's folder.
+def write_site(folder: Path, site: Path | None = None) -> Path:
+    """Writes `site`, or `folder/site/`, from the executed notebooks and figures in a run's folder.
 
     Returns:
         The index page.
+
+    Raises:
+        InputError: there is no executed notebook.
     """
-    site, pages = folder / "site", []
-    site.mkdir(exist_ok=True)
+    site, pages = site or folder / "site", []
+    if not list((folder / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        raise InputError(folder, "notebooks", "are not there", "Name the folder of a run, e.g. runs/mini.")
+    site.mkdir(exist_ok=True, parents=True)
     for path in sorted((folder / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         freeze_widgets(notebook)
@@ -57,8 +67,10 @@ def freeze_widgets(notebook) -> None:
         for output in cell.get("outputs", []):
             view = output.get("data", {}).pop(VIEW, None)
             if view is not None:
-                html = "".join(_frozen(view["model_id"], states))
-                output.data = {"text/html": html} if html else {"text/plain": ""}
+                html, still = "".join(_frozen(view["model_id"], states)), output.data.get("image/png")
+                output.data = {"text/html": html} if html else {"image/png": still} if still else {"text/plain": ""}
+            if "image/png" in output.get("data", {}):
+                output.data = {"text/html": _picture(output.data["image/png"])}
         cell["outputs"] = [out for out in cell.get("outputs", []) if out.get("data") != {"text/plain": ""}]
         if cell.cell_type != "code":
             del cell["outputs"]
@@ -69,15 +81,34 @@ def _frozen(model: str, states: dict):
     held = states.get(model, {})
     state = _restored(held)
     if held.get("model_name") == "AnyModel" and "views" in state:
-        yield page({"views": state["views"], "metrics": METRICS})
+        yield page({"views": [_lighter(view) for view in state["views"]], "metrics": METRICS})
     elif held.get("model_name") == "ImageModel" and state.get("value"):
-        yield f'<img alt="" src="data:image/{state["format"]};base64,{state["value"]["bytes"]}">'
+        yield f'<img alt="what the widget showed" src="data:image/{state["format"]};base64,{state["value"]["bytes"]}">'
     elif held.get("model_name") == "HTMLModel":
         yield f"<p>{state['value']}</p>"
     children = [child.removeprefix("IPY_MODEL_") for child in state.get("children", [])]
     if not any(states.get(child, {}).get("model_name") == "FloatProgressModel" for child in children):
         for child in children:  # a progress bar is over
             yield from _frozen(child, states)
+
+
+def _picture(png: str) -> str:
+    """A figure as lossless WebP, which is about half as large."""
+    return f'<img alt="figure" src="data:image/webp;base64,{_webp(png, lossless=True)}">'
+
+
+def _webp(picture: str, **options) -> str:
+    """A picture in base64 as a WebP in base64."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(picture))).save(buffer, "webp", method=4, **options)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _lighter(view: dict) -> dict:
+    """A clip of an inspector with its frames compressed with losses; masks, tracks and numbers stay exact."""
+    for track in view["tracks"]:
+        track["frames"]["bytes"] = _webp(track["frames"]["bytes"], quality=QUALITY)
+    return view
 
 
 def _restored(held: dict) -> dict:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from html import escape
 
 import ipywidgets as widgets
-import numpy as np
 
 from pisa_kit.clips.clip import Clip, Clips
 from pisa_kit.core.checks import check
@@ -12,6 +11,7 @@ from pisa_kit.core.errors import InputError
 from pisa_kit.sim.probes import Cell
 from pisa_kit.viz import figures, moving, training_figures
 from pisa_kit.viz.player import TrajectoryPlayer
+from pisa_kit.viz.tracker import FootageTracker, open_footage
 
 
 def inspect(truths, predictions) -> TrajectoryPlayer:
@@ -43,50 +43,53 @@ def _listed(clips, field: str) -> list[Clip]:
     return check(Clips, clips, "inspect", field, "Give a Clip with masks, or a list of them.")
 
 
-def cell_browser(truths: list[Clip], cells: list[Cell], methods: dict[str, list[Clip]]) -> widgets.VBox:
-    """The map of distance and height as buttons; a click plays the cell's clips, truth above the chosen method.
+def track_footage(
+    video,
+    fps: float | None = None,
+    points: dict[int, tuple[float, float]] | None = None,
+    ends=(),
+    metres: float = 1.0,
+    release: int = 0,
+    tilted: bool = False,
+    longest: int = 480,
+    **cut,
+) -> FootageTracker:
+    """Click to track: name the object, a scale and the release by clicks, and read g; then save it as a clip.
+
+    What is given here is marked already. All pixels are those of the video, after rotation.
+
+    Args:
+        video: a file, or frames (T, H, W, 3) uint8, which then need `fps`.
+        fps: the rate at which it was recorded (a slow-motion file plays more slowly). Default: the file's.
+        points: {frame: (x, y) on the object}; the first one starts the track, others correct it.
+        ends: two points (x, y), `metres` apart, in the plane of the fall.
+        release: frame in which the object is let go; a frame or two too early or late does no harm.
+        tilted: the camera looks up or down; then the scale must run along the fall.
+        longest: files are tracked and saved at this longest side, pixels.
+        cut: rotate, start and end, as of `import_video`.
+
+    Example:
+        `track_footage("drop.mp4", fps=240)`
+    """
+    clip, scale = open_footage(video, fps, longest, **cut)
+    marked = [[frame, x * scale, y * scale] for frame, (x, y) in (points or {}).items()]
+    ends = [[x * scale, y * scale] for x, y in ends]
+    return FootageTracker(clip, points=marked, ends=ends, metres=float(metres), release=release, tilted=tilted)
+
+
+def cell_browser(
+    truths: list[Clip], cells: list[Cell], methods: dict[str, list[Clip]], per_cell: int = 3
+) -> TrajectoryPlayer:
+    """The map of distance and height as a heat map over the inspector; a click on a cell shows its clips there.
 
     Args:
         truths: clips of the map, and `cells` the cell of each.
-        methods: {method: its videos in the same order}.
+        methods: {method: its videos with masks in the same order}.
+        per_cell: clips of a cell that are shown, the first ones; the map's means are theirs.
     """
-    columns = sorted({cell.distance for cell in cells})
-    rows = sorted({cell.height for cell in cells}, reverse=True)
-    method = widgets.Dropdown(options=list(methods), description="method")
-    movie, title = widgets.Image(format="webp"), widgets.HTML()
-    chosen = cells[0]
-
-    def show(_=None):
-        videos = methods[method.value]
-        pairs = [(truths[i].frames, videos[i].frames) for i, cell in enumerate(cells) if cell == chosen]
-        picture = np.concatenate([np.concatenate(pair, 1) for pair in pairs], 2)
-        movie.value = moving.movie(picture, truths[0].fps, width=160 * len(pairs))
-        (near, far), (low, high) = chosen.distance, chosen.height
-        where = "inside" if chosen.inside else "outside"
-        title.value = f"{near:g} to {far:g} m away, {low:g} to {high:g} m high, {where} the training range"
-
-    def choose(cell: Cell):
-        nonlocal chosen
-        chosen = cell
-        show()
-
-    def button(row, column) -> widgets.Widget:
-        found = next((cell for cell in cells if (cell.height, cell.distance) == (row, column)), None)
-        if found is None:
-            return widgets.Label("")
-        style = "info" if found.inside else ""
-        text = f"{np.mean(found.height):.2g} m high, {np.mean(found.distance):.2g} m away"
-        pressed = widgets.Button(description=text, button_style=style, layout={"width": "auto"})
-        pressed.on_click(lambda _: choose(found))
-        return pressed
-
-    grid = widgets.GridBox(
-        [button(row, column) for row in rows for column in columns],
-        layout={"grid_template_columns": f"repeat({len(columns)}, 170px)"},
-    )
-    method.observe(show, "value")
-    show()
-    return widgets.VBox([method, grid, title, movie])
+    shown = [index for index, cell in enumerate(cells) if cells[:index].count(cell) < per_cell]
+    few = {name: [clips[index] for index in shown] for name, clips in methods.items()}
+    return TrajectoryPlayer([truths[index] for index in shown], few, [cells[index] for index in shown])
 
 
 def live_curve(every: int = 5) -> tuple[widgets.Image, Callable[[dict], None]]:
