@@ -17,6 +17,7 @@ def generate(
     path: Path | None = None,
     seed: int = 0,
     steps: int | None = None,
+    template: str = "plain",
     device: str = "cpu",
     offload: bool = False,
 ):
@@ -29,6 +30,7 @@ def generate(
         path: Weights in diffusers' format. Default: what ships, or the hub.
         seed: Of the noise.
         steps: Sampling steps. Default: the model's own.
+        template: plain, static (says that the camera does not move), or a text with {caption}.
         device: Of a zoo model: cpu, cuda or cuda:1.
         offload: Of a zoo model: keep only the part that works on the GPU.
     """
@@ -38,6 +40,7 @@ def generate(
     from pisa_kit.models.embedded import BASE, load
     from pisa_kit.models.generation import Protocol
     from pisa_kit.models.generation import generate as generate_videos
+    from pisa_kit.models.prompts import template as text_of
     from pisa_kit.models.zoo import ZOO, open_model
     from pisa_kit.perception.prepare import read_prepared
 
@@ -48,7 +51,7 @@ def generate(
         problem = f"differ from clip to clip in size, frames or fps ({len(shapes)} kinds)"
         raise InputError(data, "clips", problem, "Prepare them with --frames and --fps.")
     check(Few | None, steps, "arguments", "steps")
-    shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True))
+    shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True)) | {"template": text_of(template)}
     if model == "embedded":
         pipeline = load(path or BASE)
         generate_videos(pipeline, Protocol(model, artefacts.model(pipeline), steps or 5, **shape), truths, seed, out)

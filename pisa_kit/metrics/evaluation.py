@@ -36,7 +36,7 @@ class Evaluation:
     failures: list[tuple[str, str]]
 
 
-def evaluate_videos(truths: list[Clip], videos: list[Clip], workers: int = 2, tracker: str = TRACKER) -> Evaluation:
+def evaluate_videos(truths: list[Clip], videos: list[Clip], workers: int = 2, tracker=TRACKER) -> Evaluation:
     """Tracks the dropped object in every video, from the true mask of frame 0, and measures it.
 
     Args:
