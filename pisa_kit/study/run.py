@@ -51,7 +51,7 @@ class Run(ClipStore):
         if method == "truth":
             return [references.bare(truth.frames, truth, method) for truth in truths]
         preset, shapes = self.preset, [fingerprint(truth) for truth in truths]
-        facts = [(truth.info["scene"], given) for truth, given in zip(truths, shapes, strict=True)]
+        facts = [(truth.info.get("scene"), given) for truth, given in zip(truths, shapes, strict=True)]
         if method in references.CEILINGS:
             net = self.base().vae if method == "codec" else self.guess()
             facts.append(artefacts.weights(net))

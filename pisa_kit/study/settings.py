@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from pisa_kit.core.errors import InputError, check_choice
+from pisa_kit.perception.trackers import EVALUATION, SAM2
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.training.settings import OroSettings, Training
 
@@ -131,7 +132,8 @@ class Preset:
         name: as in `PRESETS`, with what was changed.
         seeds: one run of everything random per entry.
         base: folder of the image-to-video pipeline to study; "" for the embedded one, None if one must be named.
-        bench: folder of prepared clips (`pisa prepare`) that notebook 01 also evaluates, or None.
+        bench: folder of prepared clips (`pisa prepare`), e.g. PisaBench's, that 01, 02 and 03 also evaluate, or None.
+        bench_tracker: "background", "judge", or "sam2" as in the paper, with the weights `sam2`.
         sampling_steps: of the sampler.
         guess: training of the best guess, where the one that ships does not fit the videos.
     """
@@ -140,6 +142,8 @@ class Preset:
     seeds: tuple[int, ...]
     base: str | None = ""
     bench: str | None = None
+    bench_tracker: str = "background"
+    sam2: str = SAM2
     sampling_steps: int = 5
     data: Data = field(default_factory=Data)
     guess: Training = Training(1500, 64, 2e-3, warmup=50, decay=0.5, log_every=50)
@@ -149,6 +153,7 @@ class Preset:
     distribution: Distribution = field(default_factory=Distribution)
 
     def __post_init__(self):
+        check_choice(self.bench_tracker, EVALUATION, "tracker")
         if not self.seeds or self.data.test_clips < 1:
             problem = f"are {self.seeds} and {self.data.test_clips}"
             raise InputError(f"preset {self.name}", "seeds, test_clips", problem, "Give at least one of each.")

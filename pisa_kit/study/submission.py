@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from pisa_kit import __version__
+import pisa_kit
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import Location, find_clips
 from pisa_kit.core.checks import Count, Few, Finite, Fps, Frames, Seed, Side, Text, check
@@ -92,7 +92,13 @@ def write_submission(out, report: SeedReport, data, videos, tracker: str) -> Pat
         raise InputError(videos, "seeds", "have the same videos", "Film each with a seed of its own.")
     summary = report.summary()[["mean", "std", "low", "high"]].astype(object)
     summary = summary.where(summary.notna(), None).to_dict("index")
-    card = {"kit": __version__, "protocol": protocol, "tracker": tracker, "seeds": seeds, "scored": report.scored}
+    card = {
+        "kit": pisa_kit.__version__,
+        "protocol": protocol,
+        "tracker": tracker,
+        "seeds": seeds,
+        "scored": report.scored,
+    }
     card |= {"total": report.total, "clips": clips_hash(truths), "summary": summary, "videos": hashes}
     with atomic_folder(out) as temporary:
         for name in wanted:
