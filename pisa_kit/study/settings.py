@@ -29,6 +29,7 @@ class Data:
         validation_clips: drops that decide when reward tuning stops.
         generic_clips: held-out clips of generic motion, on which forgetting is measured.
         phone_resamples: bootstrap repetitions behind the interval of the phone clip's gravity.
+        share: of the paper's clips in training where there is a `source` of them; the rest is simulated.
     """
 
     video: Video = field(default_factory=Video)
@@ -38,6 +39,7 @@ class Data:
     validation_clips: int = 32
     generic_clips: int = 120
     phone_resamples: int = 2000
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Psft:
     Args:
         training: without decay, so that a longer run continues a shorter one.
         clips: simulated drops it sees.
+        source: folder or zip of the paper's clips to learn from instead, see `paper_clips`.
         data_sizes, data_steps: numbers of clips of the data ablation, and steps of its runs.
         step_counts: numbers of steps at which the training is evaluated.
         place_weights: other values of `training.place_weight` that are compared.
@@ -54,6 +57,7 @@ class Psft:
 
     training: Training = Training(400, 16, 4e-3, decay=0, ema=0.98, optimizer="muon", place_weight="moving")
     clips: int = 4096
+    source: str = ""
     data_sizes: tuple[int, ...] = (16, 128, 1024, 4096)
     data_steps: int = 400
     step_counts: tuple[int, ...] = (100, 200, 400)
@@ -67,8 +71,10 @@ class Oro:
     Args:
         tuning: settings of every run; its weights are replaced by those in `rewards`.
         clips: simulated drops it sees, others than PSFT's.
+        source: folder or zip of the paper's clips, with masks, to learn from instead.
         rewards: the runs, name to weights of the rewards, see `rewards.MAKERS`.
         gradient_steps: values of K that are compared.
+        candidates: videos of a clip in best-of-N and in tuning without the reward's gradient.
         perception: nets of the rewards: "tiny", which ship, or "real": SAM 2.1, RAFT and Depth Anything V2.
     """
 
@@ -79,8 +85,10 @@ class Oro:
         eval_steps=(32, 64, 96),
     )
     clips: int = 512
+    source: str = ""
     rewards: dict[str, dict[str, float]] = field(default_factory=lambda: dict(REWARDS))
     gradient_steps: tuple[int, ...] = (1, 2, 5)
+    candidates: int = 8
     perception: str = "tiny"
 
     def __post_init__(self):
