@@ -70,7 +70,7 @@ def best_of_rewards(run: Run, seed: int) -> pd.DataFrame:
     return best_of({name: made[name] for name in REWARDS}, made["error"], counts)
 
 
-def tuned(run: Run, kind: str, seed: int) -> DiffusionPipeline:
+def tuned_on_values(run: Run, kind: str, seed: int) -> DiffusionPipeline:
     """The PSFT model tuned on its own pool by `REWARDS[0]`, with ORO's steps; made once and kept.
 
     Args:

@@ -66,7 +66,7 @@ def candidates(
 def optimality(losses: np.ndarray, kind: str) -> np.ndarray:
     """How much each video (C, M) is to be imitated, in [0, 1], from its loss among those of its clip.
 
-    "nft": 1/2 at the clip's mean, one standard deviation (of all) away 0 or 1; "best": 1 for the best, 0 for others.
+    "nft": 1/2 at the clip's mean, a standard deviation of the clip's away 0 or 1; "best": 1 for the best, 0 for others.
     A clip of which a loss is NaN is left out: 1/2, or 0.
     """
     check_choice(kind, KINDS, "kind of tuning")
@@ -75,8 +75,7 @@ def optimality(losses: np.ndarray, kind: str) -> np.ndarray:
     if kind == "best":
         return ((losses == losses.min(1, keepdims=True)) & known).astype(np.float32)
     better = losses.mean(1, keepdims=True) - losses
-    spread = better[known[:, 0]].std() if known.any() else 1.0
-    return (0.5 + 0.5 * np.clip(better / max(float(spread), 1e-9), -1, 1)).astype(np.float32)
+    return (0.5 + 0.5 * np.clip(better / np.maximum(losses.std(1, keepdims=True), 1e-6), -1, 1)).astype(np.float32)
 
 
 def nft_loss(
