@@ -32,7 +32,7 @@ def smoke(tmp_path_factory):
     raw = runs / "bench"
     ball = {"start": 60, "end": 212, "caption": "A ball falls."}
     import_video(DATA / "balldrop_120fps.mp4", raw / "real" / "ball", 120, (28, 74), **ball)
-    write_clip(simulate(sample(0), 128, 17, 16), raw / "sim" / "00", "sim")
+    write_clip(simulate(sample(0), 128, 17, 16), raw / "sim" / "unseen" / "00", "sim")
     prepare(raw, runs / "ready", Settings(size=64, fps=16, frames=17))
     results = run_study("smoke", runs, say=lines.append, bench=runs / "ready")
     return results.parent, lines
@@ -60,7 +60,10 @@ def test_numbers(smoke):
     baseline = results["01_baseline_evaluation"]
     assert baseline["phone_gravity"]["value"] == pytest.approx(9.81, rel=0.10)
     assert baseline["scored"] == baseline["pairs"] > 0
-    assert {row["n"] for row in baseline["bench"] if row["metric"] == "fixed_l2"} == {2}, "one real clip, one of sim"
+    benched = {(row["method"], row["split"]): row["n"] for row in baseline["bench"] if row["metric"] == "fixed_l2"}
+    assert benched == {(method, split): 1 for method in ("truth", "codec", "base") for split in ("real", "sim unseen")}
+    still = {row["method"]: row["mean"] for row in baseline["failures"] if row["metric"] == "still"}
+    assert still["frozen"] == 1 and still["ideal"] == 0
     mean = {(row["method"], row["split"], row["metric"]): row["mean"] for row in baseline["summary"]}
     for split in ("seen", "unseen"):
         assert mean["ideal", split, "l2"] < mean["slow gravity", split, "l2"] < mean["frozen", split, "l2"]
@@ -128,6 +131,9 @@ def test_report_page(smoke):
     assert all(row["claim"] in text for row in results["findings"])
     assert text.count("data:image/png;base64,") >= 6
     assert sum(results["counted"].values()) == len(results["findings"])
+    ours = {row["method"]: row for row in results["table_1"] if row["method"].startswith("ours: ")}
+    assert {f"ours: {name}" for name in ("base", "PSFT", *PRESETS["smoke"].oro.rewards)} <= set(ours)
+    assert all(row["real L2"] != "-" and row["sim seen L2"] == "-" for row in ours.values())
 
 
 def test_figures(smoke):

@@ -1,5 +1,6 @@
 """Commands that make, read and score clips."""
 
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -175,7 +176,7 @@ def prepare(
         crop: Cut out the centred square instead of squeezing the frame.
         tracker: For clips without masks: background (no download), or sam2 as in the paper.
         weights: SAM 2's weights: a folder, or a name on the hub.
-        device: Of SAM 2: cpu or cuda.
+        device: Of SAM 2 and of a zoo model: cpu or cuda.
         verify: Compare the hash of every clip that is there, not its size alone; damaged ones are made again.
     """
     from pisa_kit.perception.prepare import SAM2, Settings, lines
@@ -223,6 +224,11 @@ def evaluate(
     path: Path | None = None,
     lora: Path | None = None,
     tracker: str = "background",
+    weights: str | None = None,
+    device: str = "cpu",
+    seeds: int = 1,
+    submit: Path | None = None,
+    check: Path | None = None,
     allow_failures: bool = False,
     workers: int = 2,
     cluster: str | None = None,
@@ -231,35 +237,49 @@ def evaluate(
 
     Args:
         data: Clips made ready by `pisa prepare`.
-        videos: One mp4, gif, npz or frame folder per clip, named like it.
-        out: Scores, a row per clip.
+        videos: One mp4, gif, npz or frame folder per clip, named like it; of several seeds in seed0, seed1 ...
+        out: Scores, a row per video.
         fps: Overrides the videos' own rate; frame folders need it.
         model: Film the videos first, as `pisa generate` does: embedded, or a model of the zoo.
         path: Of the model: weights in diffusers' format.
         lora: Of the model: adapter in diffusers' format.
-        tracker: background (any size), or judge (64-pixel videos).
+        tracker: background (any size), judge (64-pixel videos), or sam2 as in the paper.
+        weights: SAM 2's weights: a folder, or a name on the hub.
+        device: Of SAM 2 and of a zoo model: cpu or cuda.
+        seeds: How many; more than one: mean and std over seeds beside intervals over clips.
+        submit: Also write a submission's folder: a card, and each video beside its score. Whole, or refused.
+        check: A submission's card.json: compare it with the clips and videos, instead of writing scores.
         allow_failures: Exit with 0 although clips lack or failed.
         workers: Processes of the background tracker.
+
+    Example: pisa evaluate data/sim videos --seeds 4 --submit submission
     """
     from pisa_kit.core.parallel import on_cluster
     from pisa_kit.core.storage import atomic_path
-    from pisa_kit.metrics.evaluation import evaluate_videos
-    from pisa_kit.metrics.scoring import Report
-    from pisa_kit.models.generation import read_videos
-    from pisa_kit.perception.prepare import read_prepared
+    from pisa_kit.perception.trackers import SAM2, load_sam2
+    from pisa_kit.study.seeds import evaluate_folder, evaluate_seeds
+    from pisa_kit.study.submission import check_submission, write_submission
 
-    truths = read_prepared(data)
+    one_by_one = seeds > 1 or submit is not None
     if model or lora:
         from pisa_kit.cli.models import generate
 
-        generate(model or "embedded", data, videos, path, lora)
-    found, failures = read_videos(videos, truths, fps)
-    lacking = {name for name, _ in failures}
+        for seed in range(seeds):
+            folder = videos / f"seed{seed}" if one_by_one else videos
+            generate(model or "embedded", data, folder, path, lora, seed, device=device)
+    look = load_sam2(weights or SAM2, device) if tracker == "sam2" else tracker
     with on_cluster(cluster):
-        evaluation = evaluate_videos([one for one in truths if one.name not in lacking], found, workers, tracker)
+        if check is not None:
+            wrong = check_submission(check, data, videos, workers, look if tracker == "sam2" else None)
+            typer.echo("\n".join(f"refused: {line}" for line in wrong) or f"{check} is right: its videos, its numbers")
+            raise typer.Exit(bool(wrong))
+        run = partial(evaluate_seeds, data, videos, seeds) if one_by_one else partial(evaluate_folder, data, videos)
+        report = run(fps, workers, look)
     with atomic_path(out) as temporary:
-        evaluation.table.to_csv(temporary, index=False)
-    _say(Report(evaluation.table, evaluation.failures + failures), allow_failures)
+        report.table.to_csv(temporary, index=False)
+    if submit is not None:
+        typer.echo(f"card in {write_submission(submit, report, data, videos, tracker)}")
+    _say(report, allow_failures)
 
 
 def _say(report, allow_failures: bool):

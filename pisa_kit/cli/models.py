@@ -19,6 +19,7 @@ def generate(
     seed: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
+    template: str = "plain",
     device: str = "cpu",
     offload: bool = False,
 ):
@@ -33,6 +34,7 @@ def generate(
         seed: Of the noise.
         steps: Sampling steps. Default: the model's own.
         guidance: Classifier-free guidance scale; 1: none. Default: the model's own.
+        template: plain, static (says that the camera does not move), or a text with {caption}.
         device: Of a zoo model: cpu, cuda or cuda:1.
         offload: Of a zoo model: keep only the part that works on the GPU.
     """
@@ -43,6 +45,7 @@ def generate(
     from pisa_kit.models.embedded import BASE, load
     from pisa_kit.models.generation import Protocol
     from pisa_kit.models.generation import generate as generate_videos
+    from pisa_kit.models.prompts import template as text_of
     from pisa_kit.models.zoo import ZOO, open_model
     from pisa_kit.perception.prepare import read_prepared
 
@@ -53,7 +56,7 @@ def generate(
         problem = f"differ from clip to clip in size, frames or fps ({len(shapes)} kinds)"
         raise InputError(data, "clips", problem, "Prepare them with --frames and --fps.")
     check(Few | None, steps, "arguments", "steps")
-    shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True))
+    shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True)) | {"template": text_of(template)}
     opened = load(path or BASE) if model == "embedded" else open_model(model, path, device, offload)
     if lora:
         load_adapter(opened if model == "embedded" else opened.pipeline, lora)

@@ -34,6 +34,8 @@ def study(
     runs: Path = Path("runs"),
     model: Path | None = None,
     bench: Path | None = None,
+    train: list[Path] = [],  # noqa: B006
+    share: float = 1.0,
     only: str | None = None,
     fresh: bool = False,
     log_with: str | None = None,
@@ -45,14 +47,23 @@ def study(
         set: Change one of its numbers, e.g. psft.training.steps=200; may be repeated.
         runs: Folder for executed notebooks, data, figures and results.
         model: Wan 2.2 TI2V or LTX-Video in diffusers' format, instead of the embedded model.
-        bench: Clips of `pisa prepare` that notebook 01 evaluates too.
+        bench: Clips of `pisa prepare`, e.g. PisaBench's, that 01, 02 and 03 evaluate too.
+        train: Learn from the paper's clips: a folder or zip in the layout psft (for PSFT) or oro (for rewards); may be
+            repeated, `--train downloads/psft.zip --train downloads/oro.zip`.
+        share: Of the paper's clips in training; the rest is simulated.
         only: Only notebooks whose name starts with this, e.g. "01".
         fresh: Start anew: forget finished notebooks, clips and videos.
     """
+    from pisa_kit.study.paper_clips import stage_of
     from pisa_kit.study.runner import NotebookError, run_study
     from pisa_kit.viz.site import write_site
 
     use_tracker(log_with)
+    set = [
+        *set,
+        *(f"{stage_of(path)}.source={path.resolve()}" for path in train),
+        *[f"data.share={share}"] * bool(train),
+    ]
     try:
         results = run_study(" ".join([preset, *set]), runs, only, fresh, lambda line: typer.echo(line), model, bench)
     except NotebookError as error:

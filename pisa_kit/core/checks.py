@@ -51,6 +51,7 @@ Few = _within(int, 1, 512)  # processes, videos at once
 Seed = _within(int, 0, 10**15)
 Pixel = _within(float, -1e6, 1e6)
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Share = _within(float, 0, 1)
 Positive = Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)]
 Pair = Annotated[tuple[_within(float, 0, 1e4), _within(float, 0, 1e4)], AfterValidator(_ordered)]
 CountPair = Annotated[tuple[_within(int, 0, 20), _within(int, 0, 20)], AfterValidator(_ordered)]

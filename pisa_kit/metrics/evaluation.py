@@ -9,6 +9,7 @@ from pisa_kit.clips.clip import Clip
 from pisa_kit.core.errors import InputError
 from pisa_kit.metrics import gravity
 from pisa_kit.metrics.appearance import background_psnr, object_colour_error
+from pisa_kit.metrics.failures import LABELS
 from pisa_kit.metrics.fall_time import track
 from pisa_kit.metrics.l2_chamfer_iou import fixed
 from pisa_kit.metrics.scoring import Report, clip_row
@@ -36,7 +37,7 @@ class Evaluation:
     failures: list[tuple[str, str]]
 
 
-def evaluate_videos(truths: list[Clip], videos: list[Clip], workers: int = 2, tracker: str = TRACKER) -> Evaluation:
+def evaluate_videos(truths: list[Clip], videos: list[Clip], workers: int = 2, tracker=TRACKER) -> Evaluation:
     """Tracks the dropped object in every video, from the true mask of frame 0, and measures it.
 
     Args:
@@ -85,7 +86,7 @@ MEASURES = {  # further numbers of a video with masks, beside its truth: a new m
     "fall_l2": before_contact,
     "object_colour_error": lambda truth, video: object_colour_error(video.frames, video.dropped),
     "background_psnr": lambda truth, video: background_psnr(truth, video.frames, video.dropped),
-}
+} | LABELS
 STILL = 3 / 64  # image widths by which an object that stays may move
 
 

@@ -11,13 +11,14 @@ from diffusers import DiffusionPipeline
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import find_clips, read_clip, write_clip
 from pisa_kit.clips.resize import resample, to_square
-from pisa_kit.core.checks import Few, Finite, Fps, Frames, Seed, Side, check, check_fields
+from pisa_kit.core.checks import Few, Finite, Fps, Frames, Seed, Side, Text, check, check_fields
 from pisa_kit.core.devices import device, processes
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import read_json, write_json
 from pisa_kit.models.conditioning import condition
 from pisa_kit.models.families import family_of
+from pisa_kit.models.prompts import worded
 from pisa_kit.models.sampling import noise_like, sample
 from pisa_kit.models.zoo import StockModel, check_shape
 from pisa_kit.perception.tensors import to_frames, to_video
@@ -33,6 +34,7 @@ class Protocol:
         steps: sampling steps.
         guidance: classifier-free guidance scale; 1 means none.
         size, frames, fps: of the videos.
+        template: what the caption is put into, see `prompts`.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Protocol:
     size: Side = 64
     frames: Frames = 17
     fps: Fps = 16
+    template: Text = "{caption}"
 
     def __post_init__(self):
         check_fields(self, "arguments")
@@ -75,7 +78,7 @@ def generate(
     Raises:
         InputError: frames that do not fit the model, or a folder of another protocol.
     """
-    folder = Path(folder)
+    folder, truths = Path(folder), worded(truths, protocol.template)
     manifest = folder / "manifest.json"
     check(Few, batch, "arguments", "batch")
     wanted = asdict(protocol) | {"seed": check(Seed, seed, "arguments", "seed")}

@@ -134,10 +134,16 @@ def lines(manifest: dict) -> list[str]:
 def read_prepared(folder) -> list[Clip]:
     """The clips that `prepare` wrote, in the order of their names.
 
+    Args:
+        folder: one that `prepare` wrote, or one that holds several, which their clips are then named after: "real/a".
+
     Raises:
         InputError: not such a folder, or no clip in it.
     """
     folder = Path(folder)
+    parts = sorted(path.parent for path in folder.glob("*/manifest.json"))
+    if parts and not (folder / "manifest.json").exists():
+        return [replace(clip, name=f"{part.name}/{clip.name}") for part in parts for clip in read_prepared(part)]
     entries = _read_manifest(folder / "manifest.json")["clips"]
     names = sorted(name for name, entry in entries.items() if "frames" in entry)
     if not names:

@@ -14,6 +14,7 @@ from joblib import Parallel, delayed
 from torch import nn
 from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
+from pisa_kit.clips.annotations import dropped_index
 from pisa_kit.clips.clip import Clip
 from pisa_kit.core.checks import Few, check
 from pisa_kit.core.devices import check_device
@@ -25,7 +26,7 @@ from pisa_kit.perception.tensors import for_imagenet, to_video
 
 NETS = ("judge", "reward")  # mask trackers that learned from different clips
 SAM2 = "facebook/sam2.1-hiera-large"
-EVALUATION = ("background", "judge")  # what may judge a model: never the tracker whose gradients trained it
+EVALUATION = ("background", "judge", "sam2")  # what may judge a model: never the tracker whose gradients trained it
 
 
 def load_tracker(name: str, folder=WEIGHTS) -> MaskTracker:
@@ -58,22 +59,25 @@ def track_net(model: nn.Module, frames: np.ndarray, start: np.ndarray) -> Track:
     if start.shape != frames.shape[1:3] or start.dtype != bool or not start.any():
         problem = f"has shape {start.shape}, dtype {start.dtype} and {np.count_nonzero(start)} pixels"
         raise InputError("track_net", "start", problem, "Give a non-empty (H, W) bool mask.")
-    logits, presence = model(to_video(frames[None]), torch.from_numpy(start)[None])
-    masks = ((logits > 0) & (presence >= 0)[..., None, None])[0].numpy()
+    place = next(model.parameters()).device
+    logits, presence = model(to_video(frames[None]).to(place), torch.from_numpy(start)[None].to(place))
+    masks = ((logits > 0) & (presence >= 0)[..., None, None])[0].cpu().numpy()
     masks[0] = start
     return Track(masks, ~masks.any((1, 2)))
 
 
 def track_clips(
-    clips: list[Clip], truths: list[Clip], workers: int = 2, tracker: str = "background", folder=WEIGHTS
+    clips: list[Clip], truths: list[Clip], workers: int = 2, tracker: "str | Sam2" = "background", folder=WEIGHTS
 ) -> list[Clip]:
     """Gives each clip the masks of its dropped object, tracked from the true clip's mask of frame 0.
+
+    SAM 2 starts from a real clip's annotated points instead, as in the paper.
 
     Args:
         clips: frames of predictions (anything but `frames` is ignored).
         truths: the clips they predict, in the same order, of the same size, with masks.
         workers: processes of the background tracker; the net uses torch's threads.
-        tracker: "background" or "judge".
+        tracker: "background", "judge", "sam2", or a SAM 2 that is loaded already.
         folder: the net's weights, see `load_tracker`.
 
     Returns:
@@ -85,12 +89,20 @@ def track_clips(
     if tracker == "reward":
         problem = "'reward' trains models and must not judge them"
         raise InputError("arguments", "tracker", problem, f"Use one of {', '.join(EVALUATION)}.")
-    check_choice(tracker, EVALUATION, "tracker")
+    if not isinstance(tracker, Sam2):
+        check_choice(tracker, EVALUATION, "tracker")
     check(Few, workers, "arguments", "workers")
+    tracker = load_sam2() if tracker == "sam2" else tracker
     pairs = [(clip.frames, true.dropped[0]) for clip, true in zip(clips, truths, strict=True)]
     if tracker == "judge":
         model = load_tracker("judge", folder)
         tracks = [track_net(model, *pair) for pair in pairs]
+    elif isinstance(tracker, Sam2):
+        points = [true.info.get("points") for true in truths]
+        tracks = [
+            tracker.follow(frames, each[dropped_index(each)]) if each else track_net(tracker, frames, start)
+            for (frames, start), each in zip(pairs, points, strict=True)
+        ]
     else:
         tracks = Parallel(n_jobs=workers)(delayed(track_background)(*pair) for pair in pairs)
     return [replace(clip, masks=track.masks[:, None]) for clip, track in zip(clips, tracks, strict=True)]

@@ -22,6 +22,7 @@ from pisa_kit.sim.probes import Cell, cells, release_two, scenes_in
 from pisa_kit.sim.scenes import Scene, sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.sim.worlds import LEAST_OFFSET, Ambiguity, ambiguity_of, ambiguous_scene, at_distance, between
+from pisa_kit.study import paper_clips
 from pisa_kit.study.settings import Preset
 
 TRAINING_SEEDS = 100_000  # scene seeds per seed of a run; 10 of them stay below those of the pre-training corpora
@@ -154,13 +155,22 @@ class ClipStore:
         """
         return read_corpus(self._drops_folder(seed, stage))
 
-    def _drops_folder(self, seed: int, stage: str) -> Path:
+    def _drops_folder(self, seed: int, stage: str, mixed: bool = True) -> Path:
+        """Of simulated drops, or, where the preset names a source and `mixed`, of the source's clips among them."""
         preset, first = self.preset, TRAINING_SEEDS * seed + STAGES[stage]
         count = {"psft": preset.psft.clips, "ambiguous": preset.distribution.clips, "oro": preset.oro.clips}[stage]
-        kind = "ambiguous" if stage == "ambiguous" else "drops"
-        recipe = Corpus(kind, count, first, preset.data.ranges, preset.data.video, preset.distribution.prior)
-        folder = self.folder / "data" / f"drops_{stage}_{count}_seed{seed}_{artefacts.key('drops', recipe)}"
-        return write_corpus(folder, recipe, WORKERS)
+        source, data = getattr(getattr(preset, stage, None), "source", "") if mixed else "", preset.data
+        theirs = paper_clips.theirs_of(count, data.share) if source else 0
+        kind, folder = "ambiguous" if stage == "ambiguous" else "drops", None
+        if count > theirs:
+            recipe = Corpus(kind, count - theirs, first, data.ranges, data.video, preset.distribution.prior)
+            name = f"drops_{stage}_{recipe.count}_seed{seed}_{artefacts.key('drops', recipe)}"
+            folder = write_corpus(self.folder / "data" / name, recipe, WORKERS)
+        if not source:
+            return folder
+        key = paper_clips.source_key(source, data.share, data.video)
+        place = self.folder / "data" / f"mixed_{stage}_{count}_seed{seed}_{key}"
+        return paper_clips.write_mixed(place, folder, source, data.share, count, data.video, seed)
 
 
 def make_clips(paths: list[Path], write: Callable, jobs: list[tuple], label: str) -> list[Clip]:

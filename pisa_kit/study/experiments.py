@@ -7,10 +7,12 @@ import pandas as pd
 from diffusers import DiffusionPipeline
 
 from pisa_kit.clips.clip import Clip
+from pisa_kit.core.devices import device
 from pisa_kit.core.parallel import run_jobs
 from pisa_kit.metrics import statistics
-from pisa_kit.metrics.evaluation import APPEARANCE, Evaluation, evaluate_videos
+from pisa_kit.metrics.evaluation import APPEARANCE, TRACKER, Evaluation, evaluate_videos
 from pisa_kit.metrics.scoring import METRICS
+from pisa_kit.perception.trackers import load_sam2
 from pisa_kit.sim import references
 from pisa_kit.study.run import RECOMMENDED, Run
 
@@ -65,7 +67,9 @@ class Scores:
         return pd.DataFrame(rows)
 
 
-def score(run: Run, methods, sets: dict[str, list[Clip]], seeds: list[int], label: str = "videos") -> Scores:
+def score(
+    run: Run, methods, sets: dict[str, list[Clip]], seeds: list[int], label: str = "videos", tracker: str = TRACKER
+) -> Scores:
     """Films every set of clips with every method, tracks the object and measures it; films and models are kept.
 
     Args:
@@ -74,6 +78,7 @@ def score(run: Run, methods, sets: dict[str, list[Clip]], seeds: list[int], labe
         sets: split to its true clips.
         seeds: of trainings and noise; references in which nothing is random have the first alone.
         label: of the progress bar.
+        tracker: see `trackers.track_clips`.
     """
     if not isinstance(methods, dict):
         train(run, methods, seeds)
@@ -84,7 +89,7 @@ def score(run: Run, methods, sets: dict[str, list[Clip]], seeds: list[int], labe
         known = name in references.names()
         for seed in seeds if not known or name == "ideal" else seeds[:1]:
             made = {split: run.reference(name, truths, seed) for split, truths in sets.items() if known}
-            jobs.append((run, name, seed, make, sets, made))
+            jobs.append((run, name, seed, make, sets, made, tracker))
     table, videos, failures = [], {}, []
     for (_, name, seed, *_), verdicts in zip(jobs, run_jobs(_judged, jobs, label), strict=True):
         for split, verdict in verdicts.items():
@@ -113,8 +118,11 @@ def _maker(run: Run, method: str) -> Callable[[int], DiffusionPipeline]:
     return lambda seed: run.model(method, seed)
 
 
-def _judged(run: Run, name: str, seed: int, make: Callable, sets: dict, made: dict) -> dict[str, Evaluation]:
+def _judged(
+    run: Run, name: str, seed: int, make: Callable, sets: dict, made: dict, tracker: str
+) -> dict[str, Evaluation]:
     if not made:
         model = make(seed)
         made = {split: run.generate(model, truths, seed) for split, truths in sets.items()}
-    return {split: evaluate_videos(truths, made[split], workers=1) for split, truths in sets.items()}
+    look = load_sam2(run.preset.sam2, str(device())) if tracker == "sam2" else tracker
+    return {split: evaluate_videos(truths, made[split], 1, look) for split, truths in sets.items()}

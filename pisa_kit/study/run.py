@@ -23,9 +23,10 @@ from pisa_kit.models.generation import Protocol, fingerprint, generate
 from pisa_kit.models.zoo import ZOO, StockModel
 from pisa_kit.perception.guess import GuessNet, load_guess
 from pisa_kit.sim import references
-from pisa_kit.sim.corpora import vary_captions
+from pisa_kit.sim.corpora import read_corpus, vary_captions
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.study.clip_store import ClipStore, make_clips
+from pisa_kit.study.paper_clips import PROMPT
 from pisa_kit.study.presets import get_preset
 from pisa_kit.study.settings import Preset
 from pisa_kit.training import oro
@@ -54,7 +55,7 @@ class Run(ClipStore):
         if method == "truth":
             return [references.bare(truth.frames, truth, method) for truth in truths]
         preset, shapes = self.preset, [fingerprint(truth) for truth in truths]
-        facts = [(truth.info["scene"], given) for truth, given in zip(truths, shapes, strict=True)]
+        facts = [(truth.info.get("scene"), given) for truth, given in zip(truths, shapes, strict=True)]
         if method in references.CEILINGS:
             net = self.base().vae if method == "codec" else self.guess()
             facts.append(artefacts.weights(net))
@@ -74,9 +75,9 @@ class Run(ClipStore):
         preset = self.preset
         if (preset.data.video, preset.data.ranges) == (Video(), Ranges()):
             return load_guess()
-        seed, drops = preset.seeds[0], self._drops_folder(preset.seeds[0], "psft").name
-        folder = self.folder / "models" / f"guess_seed{seed}_{artefacts.key('guess', preset.guess, drops)}"
-        frames, masks, _ = self.drops(seed)
+        seed, simulated = preset.seeds[0], self._drops_folder(preset.seeds[0], "psft", mixed=False)
+        folder = self.folder / "models" / f"guess_seed{seed}_{artefacts.key('guess', preset.guess, simulated.name)}"
+        frames, masks, _ = read_corpus(simulated)
         return train_guess(frames, masks, folder, preset.guess)
 
     def base(self) -> DiffusionPipeline:
@@ -108,7 +109,8 @@ class Run(ClipStore):
         if path.exists():
             return cache_latents(base, None, None, None, path)
         frames, masks, captions = self.drops(seed, stage)
-        return cache_latents(base, frames, masks, vary_captions(captions, seed), path)
+        varied = zip(captions, vary_captions(captions, seed), strict=True)
+        return cache_latents(base, frames, masks, [old if old == PROMPT else new for old, new in varied], path)
 
     def oro_clips(self, seed: int) -> dict:
         """What reward tuning learns from: `latents`, and "frames" and "masks" of the same drops."""
@@ -259,7 +261,7 @@ def open_run(preset: str, runs="runs", model: str | None = None, bench: str | No
     Args:
         preset, model, bench: see `presets.get_preset`.
     """
-    name = "_".join([*preset.split(), *([Path(model).name] if model else [])])
+    name = "_".join([*preset.split(), *([Path(model).name] if model else [])]).replace("/", "+")
     return Run(get_preset(preset, model, bench), Path(runs) / name)
 
 

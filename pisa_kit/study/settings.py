@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pisa_kit.core.checks import Count, Few, Finite, Pair, Positive, Seed, check_fields
+from pisa_kit.core.checks import Count, Few, Finite, Pair, Positive, Seed, Share, Text, check_fields
 from pisa_kit.core.errors import check_choice
+from pisa_kit.perception.trackers import EVALUATION, SAM2
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.training.settings import OroSettings, Training
 
@@ -33,6 +34,7 @@ class Data:
         validation_clips: drops that decide when reward tuning stops.
         generic_clips: held-out clips of generic motion, on which forgetting is measured.
         phone_resamples: bootstrap repetitions behind the interval of the phone clip's gravity.
+        share: of the paper's clips in training where there is a `source` of them; the rest is simulated.
     """
 
     video: Video = field(default_factory=Video)
@@ -42,6 +44,7 @@ class Data:
     validation_clips: Count = 32
     generic_clips: Count = 120
     phone_resamples: Count = 2000
+    share: Share = 1.0
 
     def __post_init__(self):
         check_fields(self, "data")
@@ -54,6 +57,7 @@ class Psft:
     Args:
         training: without decay, so that a longer run continues a shorter one.
         clips: simulated drops it sees.
+        source: folder or zip of the paper's clips to learn from instead, see `paper_clips`.
         data_sizes, data_steps: numbers of clips of the data ablation, and steps of its runs.
         step_counts: numbers of steps at which the training is evaluated.
         place_weights: other values of `training.place_weight` that are compared.
@@ -61,6 +65,7 @@ class Psft:
 
     training: Training = Training(400, 16, 4e-3, decay=0, ema=0.98, optimizer="muon", place_weight="moving")
     clips: Count = 4096
+    source: Text = ""
     data_sizes: tuple[Count, ...] = (16, 128, 1024, 4096)
     data_steps: Count = 400
     step_counts: tuple[Count, ...] = (100, 200, 400)
@@ -77,8 +82,10 @@ class Oro:
     Args:
         tuning: settings of every run; its weights are replaced by those in `rewards`.
         clips: simulated drops it sees, others than PSFT's.
+        source: folder or zip of the paper's clips, with masks, to learn from instead.
         rewards: the runs, name to weights of the rewards, see `rewards.MAKERS`.
         gradient_steps: values of K that are compared.
+        candidates: videos of a clip in best-of-N and in tuning without the reward's gradient.
         perception: nets of the rewards: "tiny", which ship, or "real": SAM 2.1, RAFT and Depth Anything V2.
     """
 
@@ -89,8 +96,10 @@ class Oro:
         eval_steps=(32, 64, 96),
     )
     clips: Count = 512
+    source: Text = ""
     rewards: dict[str, dict[str, Finite]] = field(default_factory=lambda: dict(REWARDS))
     gradient_steps: tuple[Few, ...] = (1, 2, 5)
+    candidates: Few = 8
     perception: str = "tiny"
 
     def __post_init__(self):
@@ -149,7 +158,8 @@ class Preset:
         name: as in `PRESETS`, with what was changed.
         seeds: one run of everything random per entry.
         base: folder of the image-to-video pipeline to study; "" for the embedded one, None if one must be named.
-        bench: folder of prepared clips (`pisa prepare`) that notebook 01 also evaluates, or None.
+        bench: folder of prepared clips (`pisa prepare`), e.g. PisaBench's, that 01, 02 and 03 also evaluate, or None.
+        bench_tracker: "background", "judge", or "sam2" as in the paper, with the weights `sam2`.
         sampling_steps: of the sampler.
         guidance: classifier-free guidance scale of the sampler; 1: none.
         recommended: a real base is also evaluated as its makers film with it (`zoo.ZOO`), with these changes, so that
@@ -161,6 +171,8 @@ class Preset:
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     base: str | None = ""
     bench: str | None = None
+    bench_tracker: str = "background"
+    sam2: str = SAM2
     sampling_steps: Few = 5
     guidance: Finite = 1.0
     recommended: dict[str, float] | None = None
@@ -173,6 +185,7 @@ class Preset:
 
     def __post_init__(self):
         check_fields(self, f"preset {self.name}")
+        check_choice(self.bench_tracker, EVALUATION, "tracker")
 
     def oro_settings(self, name: str) -> OroSettings:
         """The settings of one of the runs in `oro.rewards`."""
