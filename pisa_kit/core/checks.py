@@ -51,6 +51,7 @@ Few = _within(int, 1, 512)  # processes, videos at once
 Seed = _within(int, 0, 10**15)
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Pair = Annotated[tuple[_within(float, 0, 1e4), _within(float, 0, 1e4)], AfterValidator(_ordered)]
 CountPair = Annotated[tuple[_within(int, 0, 20), _within(int, 0, 20)], AfterValidator(_ordered)]
 
@@ -83,6 +84,13 @@ def check(kind: Any, value: Any, file, field: str = "", remedy: str = "") -> Any
         wanted = first["msg"].removeprefix("Value error, ").replace("Input should", "It should")
         wanted = f"It {wanted}" if wanted.startswith(("should", "cannot")) else wanted
         raise InputError(file, where, problem, " ".join(filter(None, [f"{wanted}.", remedy]))) from error
+
+
+def check_same(found: dict, wanted: dict, file, remedy: str) -> None:
+    """InputError that names the entries in which `found`, of an earlier run, is not `wanted`."""
+    differs = sorted(key for key in found | wanted if found.get(key) != wanted.get(key))
+    if differs:
+        raise InputError(file, ", ".join(differs), "differ from what is already there", remedy)
 
 
 def check_fields(settings, file) -> None:

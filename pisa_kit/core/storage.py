@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
 from zlib_ng import zlib_ng
 
 from pisa_kit.core.errors import InputError, first_line
@@ -199,6 +200,18 @@ def read_npz(path, *names: str) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # zipfile, its decompressors and numpy's header parser raise some twelve kinds
         raise damaged(error, label, "array data") from error
+
+
+@contextmanager
+def open_tensors(path, remedy: str) -> Iterator:
+    """An open safetensors file: `metadata()`, `keys()`, `get_tensor(name)`; InputError for a missing or damaged one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise InputError(path, "weights", "do not exist", remedy) from error
+    except (OSError, SafetensorError) as error:
+        raise InputError(path, "weights", f"are damaged ({first_line(error)})", remedy) from error
 
 
 def damaged(error: Exception, file, field: str) -> InputError:

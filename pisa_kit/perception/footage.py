@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -9,8 +10,9 @@ from pisa_kit.clips.clip import Clip, check_fps
 from pisa_kit.clips.formats import write_clip
 from pisa_kit.clips.media import read_rotation, read_video
 from pisa_kit.clips.resize import to_square
+from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
-from pisa_kit.perception.background_tracker import track_background
+from pisa_kit.perception.background_tracker import check_point, track_background
 
 
 def import_video(
@@ -46,12 +48,11 @@ def import_video(
     """
     check_fps(fps, path)
     rotate = read_rotation(path) if rotate is None else rotate
-    if rotate not in (0, 90, 180, 270):
-        raise InputError(path, "rotate", f"is {rotate!r}", "Give 0, 90, 180 or 270 degrees clockwise.")
+    check(Literal[0, 90, 180, 270], rotate, path, "rotate", "Give degrees clockwise.")
     frames, _ = read_video(path, start, end)
     source = {"file": Path(path).name, "start": start, "end": start + len(frames), "rotate": rotate}
     frames = np.rot90(frames, -rotate // 90, axes=(1, 2))
-    _check_point(point, frames, path, "frame")
+    check_point(point, frames, path)
     if crop is not None:
         frames, point = _crop(frames, point, crop, path)
         source["crop"] = list(crop)
@@ -68,21 +69,11 @@ def import_video(
     return clip
 
 
-def _check_point(point, frames: np.ndarray, label, area: str) -> None:
-    height, width = frames.shape[1:3]
-    if len(point) != 2 or not (0 <= point[0] < width and 0 <= point[1] < height):
-        problem = f"is {tuple(point)}, outside the {width}x{height} {area}"
-        raise InputError(label, "point", problem, "Give the pixel x,y of the object in the first frame, rotated.")
-
-
 def _crop(frames: np.ndarray, point, crop, label) -> tuple[np.ndarray, tuple[float, float]]:
     left, top, width, height = crop
-    if left < 0 or top < 0 or width < 1 or height < 1:
-        raise InputError(label, "crop", f"is {tuple(crop)}", "Give left, top, width, height in pixels.")
-    if left + width > frames.shape[2] or top + height > frames.shape[1]:
-        problem = f"is {tuple(crop)}, beyond the {frames.shape[2]}x{frames.shape[1]} frame"
-        raise InputError(label, "crop", problem, "Stay within the rotated frame.")
-    frames = frames[:, top : top + height, left : left + width]
-    point = (point[0] - left, point[1] - top)
-    _check_point(point, frames, label, "crop")
+    if min(left, top) < 0 or min(width, height) < 1 or left + width > frames.shape[2] or top + height > frames.shape[1]:
+        problem = f"is {tuple(crop)} in a frame of {frames.shape[2]}x{frames.shape[1]}"
+        raise InputError(label, "crop", problem, "Give left, top, width, height in pixels of the rotated frame.")
+    frames, point = frames[:, top : top + height, left : left + width], (point[0] - left, point[1] - top)
+    check_point(point, frames, label)
     return frames, point
