@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from joblib import delayed
 from typing_extensions import TypedDict
@@ -11,12 +11,12 @@ from typing_extensions import TypedDict
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import LAYOUTS, read_clip, write_clip
 from pisa_kit.core import artefacts
-from pisa_kit.core.checks import Count, Few, PlainName, Seed, check, check_fields
-from pisa_kit.core.errors import InputError, check_choice
+from pisa_kit.core.checks import Count, Few, PlainName, Seed, check, check_fields, check_same
+from pisa_kit.core.errors import InputError
 from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import locked, read_json, write_json
-from pisa_kit.sim.scenes import SPLITS, sample
+from pisa_kit.sim.scenes import SPLITS, Scene, sample
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.sim.simulate import simulate
 
@@ -30,35 +30,34 @@ class Recipe:
     Args:
         count: number of clips.
         seed: scene seed of the first clip.
-        objects, backgrounds: "seen" or "unseen" families, see `scenes.sample`.
-        layout: how clips are written, see `layouts.write_clip`.
-        video: size of the videos.
-        ranges: what scenes are drawn from.
+        objects, backgrounds: "seen" or "unseen", see `scenes.sample`.
+        layout: how clips are written, see `formats.write_clip`.
+        video, ranges: see `settings`.
     """
 
     count: Count
     seed: Seed = 0
-    objects: str = "seen"
-    backgrounds: str = "seen"
-    layout: str = "npz"
+    objects: Literal[SPLITS] = "seen"
+    backgrounds: Literal[SPLITS] = "seen"
+    layout: Literal[WRITABLE] = "npz"
     video: Video = field(default_factory=Video)
     ranges: Ranges = field(default_factory=Ranges)
 
     def __post_init__(self):
         check_fields(self, "dataset")
-        check_choice(self.layout, WRITABLE, "layout")
-        check_choice(self.objects, SPLITS, "objects")
-        check_choice(self.backgrounds, SPLITS, "backgrounds")
 
     @property
     def key(self) -> str:
         """Changes with anything that changes a clip: the recipe's numbers and the simulator's code."""
         return artefacts.key("clips", self)
 
+    def scene(self, index: int) -> Scene:
+        """What clip number `index` shows."""
+        return sample(self.seed + index, self.ranges, self.objects, self.backgrounds)
+
     def clip(self, index: int) -> Clip:
         """Simulates clip number `index`."""
-        scene = sample(self.seed + index, self.ranges, self.objects, self.backgrounds)
-        return simulate(scene, self.video.size, self.video.frames, self.video.fps, name=f"{index:05d}")
+        return simulate(self.scene(index), **asdict(self.video), name=f"{index:05d}")
 
 
 class Entry(TypedDict):
@@ -80,11 +79,6 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
 
     An interrupted call leaves only whole clips; the same call continues it.
 
-    Args:
-        folder: where to write.
-        recipe: what to write.
-        workers: processes.
-
     Raises:
         InputError: the folder holds a dataset made from another recipe or by another simulator, or cannot be written.
     """
@@ -93,10 +87,8 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
     wanted = json.loads(json.dumps({**asdict(recipe), "simulator": artefacts.code("clips")}))
     with locked(folder):
         found = _read_manifest(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
-        if found["recipe"] != wanted:
-            differs = sorted(key for key in wanted if found["recipe"].get(key) != wanted[key])
-            remedy = "Choose another folder, delete this one, or repeat the original settings."
-            raise InputError(manifest, ", ".join(differs), "differ from the dataset that is already there", remedy)
+        remedy = "Choose another folder, delete this one, or repeat the original settings."
+        check_same(found["recipe"], wanted, manifest, remedy)
         whole = {entry["name"] for entry in found["clips"] if _bytes(folder / entry["name"]) == entry["bytes"]}
         if len(whole) == recipe.count:
             return folder
@@ -119,7 +111,7 @@ def _write_one(folder: Path, recipe: Recipe, index: int, whole: set[str]) -> dic
     path = folder / (f"{index:05d}.npz" if recipe.layout == "npz" else f"{index:05d}")
     if path.name not in whole and not (path.exists() and _is_clip(path, recipe)):
         write_clip(recipe.clip(index), path, recipe.layout)
-    scene = sample(recipe.seed + index, recipe.ranges, recipe.objects, recipe.backgrounds)
+    scene = recipe.scene(index)
     return {
         "name": path.name,
         "bytes": _bytes(path),
