@@ -211,7 +211,6 @@ def evaluate(
     from pisa_kit.core.parallel import on_cluster
     from pisa_kit.core.storage import atomic_path
     from pisa_kit.metrics.evaluation import evaluate_videos
-    from pisa_kit.metrics.scoring import Report
     from pisa_kit.models.generation import read_videos
     from pisa_kit.perception.prepare import read_prepared
 
@@ -222,7 +221,8 @@ def evaluate(
         evaluation = evaluate_videos([one for one in truths if one.name not in lacking], found, workers, tracker)
     with atomic_path(out) as temporary:
         evaluation.table.to_csv(temporary, index=False)
-    _say(Report(evaluation.table, evaluation.failures + failures), allow_failures)
+    evaluation.failures.extend(failures)
+    _say(evaluation, allow_failures)
 
 
 def _say(report, allow_failures: bool):
