@@ -6,7 +6,7 @@ from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.training.settings import OroSettings, Training
 
-REWARDS = {  # name of a tuning: weights of its rewards, see `rewards.MAKERS`
+REWARDS = {  # name of a tuning: weights of its rewards, see `rewards.REWARD_FUNCTIONS`
     "seg": {"seg": 1.0},
     "flow": {"flow": 4.0},
     "depth": {"depth": 100.0},
@@ -66,7 +66,7 @@ class Oro:
     Args:
         tuning: settings of every run; its weights are replaced by those in `rewards`.
         clips: simulated drops it sees, others than PSFT's.
-        rewards: the runs, name to weights of the rewards, see `rewards.MAKERS`.
+        rewards: the runs, name to weights of the rewards, see `rewards.REWARD_FUNCTIONS`.
         gradient_steps: values of K that are compared.
         perception: nets of the rewards: "tiny", which ship, or "real": SAM 2.1, RAFT and Depth Anything V2.
     """

@@ -41,8 +41,7 @@ PLACE_WEIGHTS = {
 def draw_sigma(count: int, shift: float, generator: torch.Generator) -> torch.Tensor:
     """Noise levels (count,) in (0, 1), shifted logit-normal: s sigma / (1 + (s - 1) sigma) = sigmoid(1.2 n + ln s).
 
-    Args:
-        shift: s, by which the model's own sampler shifts its levels (`families`).
+    The shift s is the one of the model's own sampler (`families`).
     """
     return torch.sigmoid(SIGMA_SPREAD * torch.randn(count, generator=generator) + math.log(shift))
 
@@ -136,9 +135,8 @@ def cache_latents(
         with torch.no_grad():
             latents.append(encode(pipeline.vae, frames).cpu().numpy().astype(np.float16))
             text.append(condition(pipeline, frames[:, :, 0], captions[start : start + batch]).text.cpu().numpy())
-    text = np.concatenate(text)
+    latents, text = np.concatenate(latents), np.concatenate(text)
     longest = int(text.any((0, 2)).nonzero()[0].max()) + 1  # real prompts are padded to 512 tokens
-    latents = np.concatenate(latents)
     below = places_below(np.asarray(masks[:, 0]), *latents.shape[3:])
     cached = {"latents": latents, "text": text[:, :longest], "below": below}
     write_npz(path, **cached)
@@ -161,31 +159,29 @@ def train_transformer(
     Args:
         cached: from `cache_latents`.
         folder: receives the run's log and checkpoint, and pipeline_<steps>/ in diffusers' format.
-        watch: see `training.train`.
+        watch: see `loop.train`.
 
     Returns:
         The pipeline with the trained transformer; `pipeline` itself is left as it is.
-
-    Raises:
-        InputError: fewer clips than a batch.
     """
-    if len(cached["latents"]) < settings.batch:
-        problem = f"are {len(cached['latents'])}, fewer than one batch of {settings.batch}"
-        raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
+    check_enough(cached, settings, folder)
     batch = partial(make_batch, cached, pipeline, settings)
     shift = family_of(pipeline).shift(pipeline.scheduler, torch.from_numpy(cached["latents"][:1]))
     loss = partial(velocity_loss, shift=shift, mixed=settings.mixed_noise)
     return fit(pipeline, lambda tuned: loss, batch, settings, folder, label, watch)
 
 
+def check_enough(cached: dict, settings: Training, folder) -> None:
+    """InputError unless the clips fill a batch."""
+    if (count := len(cached["latents"])) < settings.batch:
+        problem = f"are {count}, fewer than one batch of {settings.batch}"
+        raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
+
+
 def make_batch(
     cached: dict, pipeline: DiffusionPipeline, settings: Training, step: int, process: int = 0, processes: int = 1
 ) -> dict[str, torch.Tensor]:
-    """A process's share of a step's batch for `velocity_loss`: depends on seed and step alone.
-
-    Args:
-        cached: from `cache_latents`.
-    """
+    """A process's share of a step's batch of cached latents for `velocity_loss`: depends on seed and step alone."""
     chosen = draw(len(cached["latents"]), settings, step)[process::processes]
     x0 = torch.from_numpy(cached["latents"][chosen]).float()
     weight = place_weight(settings.place_weight, x0, torch.from_numpy(cached["below"][chosen]))
@@ -206,24 +202,25 @@ def fit(
     label: str,
     watch: Callable[[dict], None] | None = None,
 ) -> DiffusionPipeline:
-    """`training.train` on a copy of the pipeline's transformer; the result is kept as folder/pipeline_<steps>.
+    """`loop.train` on a copy of the pipeline's transformer; the result is kept as folder/pipeline_<steps>.
 
     Args:
         make_loss: from the pipeline with the transformer that is trained to the loss.
-        batch, settings, watch: see `training.train`.
     """
     done, kind = Path(folder) / f"pipeline_{settings.steps}", pipeline.transformer.dtype
     if not done.exists():
         transformer = copy.deepcopy(pipeline.transformer)
-        if settings.lora_rank:
-            add_lora(transformer, settings)
+        if settings.lora_rank:  # low-rank products beside frozen weights of attention, trained in float32
+            torch.manual_seed(settings.seed)
+            rank = settings.lora_rank
+            transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_LAYERS)))
+            cast_training_params(transformer)
         else:
             transformer.float()
         if transformer.num_parameters() > LARGE:
             transformer.enable_gradient_checkpointing()
-        options = {name: value for name, value in pipeline.config.items() if name not in pipeline.components}
-        options = {name: value for name, value in options.items() if not name.startswith("_")}
-        tuned = type(pipeline)(**(pipeline.components | {"transformer": transformer}), **options)
+        options = {name: value for name, value in pipeline.config.items() if not name.startswith("_")}
+        tuned = type(pipeline)(**(options | pipeline.components | {"transformer": transformer}))
         beyond = steps_done(Path(folder) / "checkpoint.safetensors") > settings.steps
         where = Path(folder) / f"again_to_{settings.steps}" if beyond else folder  # fewer steps than were made before
         train(transformer, make_loss(tuned), batch, settings, where, label, watch)
@@ -249,11 +246,3 @@ def _save(tuned: DiffusionPipeline, transformer: nn.Module, base: str | None, fo
             if part.parts[0] != "transformer":
                 (folder / part).parent.mkdir(parents=True, exist_ok=True)
                 link_or_copy(path, folder / part)
-
-
-def add_lora(transformer: nn.Module, settings: Training):
-    """Freezes the weights and adds trainable low-rank products to those of attention (LoRA, `peft`), in float32."""
-    torch.manual_seed(settings.seed)
-    rank = settings.lora_rank
-    transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_LAYERS)))
-    cast_training_params(transformer)
