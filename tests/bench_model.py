@@ -1,7 +1,7 @@
 """Two ratios of the embedded model: `python tests/bench_model.py [--rounds 5]`.
 
 Sampling: seconds per clip of `generation.generate` over those of one call of the stock pipeline per clip, with the same
-number of steps. Training: seconds per step of `training.train` over those of forward and backward of the same batches.
+number of steps. Training: seconds per step of `loop.train` over those of forward and backward of the same batches.
 Both sides take turns in one process; medians over the rounds are compared.
 """
 

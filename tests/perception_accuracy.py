@@ -21,7 +21,7 @@ def perception_accuracy(clips: list[Clip], frames=None, folder=WEIGHTS) -> dict[
     Args:
         clips: held-out ones with masks, depth and flow.
         frames: what the nets see instead of the clips' own frames, one (T, H, W, 3) uint8 per clip, e.g.
-            `corpora.reconstruct` of them; the truth stays.
+            `codec.reconstruct` of them; the truth stays.
         folder: of the weights.
     """
     trackers = {name: tracker_accuracy(load_tracker(name, folder), clips, frames) for name in NETS}
@@ -34,7 +34,7 @@ def tracker_accuracy(model: nn.Module, clips: list[Clip], frames=None) -> dict[s
 
     Returns:
         `clips`: how many were tracked.
-        `trajectory_l2_median`, `trajectory_l2_mean`: over clips, image widths, and `iou`, as in `metrics.fixed`: a
+        `trajectory_l2_median`, `trajectory_l2_mean`: over clips, image widths, and `iou`, as in `fixed`: a
             frame wrongly called lost costs a whole width.
         `wrongly_lost`: share of the later frames with the object in which it is called lost.
         `rightly_lost`: share of those from which it was erased (`erase`) in which it is called lost; NaN if it could

@@ -1,5 +1,7 @@
 """The real perception models behind the tiny nets' calls: real classes, small, random weights; shapes and gradients."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -125,12 +127,12 @@ def test_sam2_rewards_have_right_gradients(truth, maker):
     assert logits.shape == truth.masks.shape and presence.shape == (1, 4) and (presence > 0).all()
     assert torch.equal(logits[0, 0] > 0, truth.masks[0, 0])
     if maker is segmentation:
-        check_numerically(maker(tracker), two)
-    assert float(gradient(maker(tracker.float()), truth)[2][:, :, 1:].abs().max()) > 0
+        check_numerically(partial(maker, tracker), two)
+    assert float(gradient(partial(maker, tracker.float()), truth)[2][:, :, 1:].abs().max()) > 0
 
 
 def test_an_object_that_sam2_lost_is_counted_and_still_has_a_gradient(truth):
-    _, result, found = gradient(segmentation(appearing(small_sam2(), -5.0)), truth)
+    _, result, found = gradient(partial(segmentation, appearing(small_sam2(), -5.0)), truth)
     assert float(result.lost) == 1 and result.counted.all() and float(result.loss.detach()) > 1.9
     assert torch.isfinite(found).all() and float(found.abs().max()) > 0
 
@@ -138,9 +140,8 @@ def test_an_object_that_sam2_lost_is_counted_and_still_has_a_gradient(truth):
 def test_depth_anything(truth):
     net = DepthAnything(small_depth_anything(), side=70)
     assert net(truth.video[:, :, 0]).shape == (1, 64, 64)
-    reward = depth(net)
-    assert float(reward(truth.video, truth).loss) == 0
-    check_numerically(depth(net.double()), truth)
+    assert float(depth(net, truth.video, truth).loss) == 0
+    check_numerically(partial(depth, net.double()), truth)
     with pytest.raises(InputError, match="70"):
         DepthAnything(small_depth_anything(), side=75)
 
@@ -152,10 +153,10 @@ def test_raft(truth, monkeypatch):
     torch.manual_seed(0)
     net = Raft(models.raft_small(weights=None), side=128, iterations=2)
     assert net(truth.video[:, :, 0], truth.video[:, :, 1]).shape == (1, 2, 64, 64)
-    assert float(flow(net)(truth.video, truth).loss) == 0
+    assert float(flow(net, truth.video, truth).loss) == 0
     grid = models.raft.make_coords_grid  # always float32
     monkeypatch.setattr(models.raft, "make_coords_grid", lambda *given, **more: grid(*given, **more).double())
     net.iterations = 1  # no gradient goes from one refinement into the next
-    check_numerically(flow(net.double()), truth)
+    check_numerically(partial(flow, net.double()), truth)
     with pytest.raises(InputError, match="128"):
         Raft(models.raft_small(weights=None), side=64)

@@ -90,7 +90,7 @@ def test_clips_of_another_simulator_are_not_mixed_in(tmp_path, monkeypatch):
     "call, message",
     [
         (lambda folder: Recipe(count=1, seed=-1), "seed: is -1"),
-        (lambda folder: Recipe(count=1, layout="real"), "layout: 'real' is unknown"),
+        (lambda folder: Recipe(count=1, layout="real"), "layout: is 'real'"),
         (lambda folder: write_dataset(folder, RECIPE, workers=0), "workers: is 0"),
     ],
 )
@@ -166,7 +166,7 @@ def test_any_number_of_a_preset_can_be_changed_by_name():
         ("psft.clips=many", "psft.clips: is 'many', not of the kind of 1024"),
         ("psft=3", "psft: is not one number"),
         ("psft.clips", "clips: is not one number"),
-        ("psft.training.steps=-4", "steps: is -4. Give a number above 0"),
+        ("psft.training.steps=-4", "steps: is -4. It should be greater than or equal to 1"),
     ],
 )
 def test_changes_that_make_no_sense_are_refused(change, message):

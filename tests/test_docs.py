@@ -22,7 +22,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 @pytest.fixture
 def recipes(tmp_path, monkeypatch):
     """The names that the recipes of docs/contributing.md define, executed in order; tables are restored afterwards."""
-    for module, table in ((rewards, "MAKERS"), (references, "SIMULATED"), (evaluation, "MEASURES")):
+    for module, table in ((rewards, "REWARD_FUNCTIONS"), (references, "SIMULATED"), (evaluation, "MEASURES")):
         monkeypatch.setattr(module, table, dict(getattr(module, table)))
     text = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
     names = {"RUNS": tmp_path}

@@ -194,7 +194,7 @@ LINES += [
     (line(gt_fps=1e300), ("gt_fps", "fps", "is 1e+300", "less than or equal to 100000")),
     (line().replace("16", "9" * 5000), ("gt_fps", "fps", "is inf", "finite")),
     ("[" * 100_000, ("line", "is not JSON", "one JSON object per line")),
-    ("[1, 2]", ("line", "is not an object", "Write")),
+    ("[1, 2]", ("[1.0, 2.0]", "valid dictionary", "Each line needs")),
     (line(gt_mask=3), ("gt_mask", "is 3", "as text")),
     (line(gt_annotation="none.json"), ("none.json", "file", "does not exist", "Check the path")),
 ]
@@ -211,7 +211,7 @@ def test_a_bad_line_is_a_named_failure(folder, text, words):
     ("annotation", "words"),
     [
         ({"text": "A mug falls."}, ("info.json", "points", "is missing", "clip_info.json")),
-        ([], ("info.json", "points", "is missing")),
+        ([], ("info.json", "valid dictionary", "clip_info.json")),
         ({"points": []}, ("info.json", "points", "[]", "positive")),
         ({"points": [{"negative": []}]}, ("info.json", "points[0]", "no positive point", "positive")),
         ({"points": [{"positive": [[1, 2]]}] * 3}, ("many.npz", "mask", "has 2 objects, the annotation 3", "plane")),

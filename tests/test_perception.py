@@ -164,7 +164,7 @@ def spoil(kind: str, folder):
         ("no config", "config.json: file: does not exist"),
         ("no weights", "model.safetensors: weights: do not exist. Make the weights with `pisa pretrain flow`"),
         ("truncated", "model.safetensors: weights: are damaged"),
-        ("another net", "config.json: net: is 'DepthNet', not 'FlowNet'"),
+        ("another net", "config.json: net: is 'DepthNet'. It should be 'FlowNet'"),
         ("another net's weights", "weights: do not fit a FlowNet of width 8"),
         ("not finite", "or are not finite"),
         (0, "config.json: width: is 0"),

@@ -7,7 +7,7 @@ import pytest
 from pisa_kit.sim.motion import Motion
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
-from pisa_kit.training.rewards import MAKERS
+from pisa_kit.training.rewards import REWARD_FUNCTIONS
 from pisa_kit.viz.reward_maps import Pushed, draw, look, push_rewards, reward_maps
 from pisa_kit.viz.training_figures import reward_and_metrics
 
@@ -22,7 +22,7 @@ def film():
     return simulate(sample(5), 64, 17, 16, motion=Motion("hovers", *([(0.0, 0.0, 0.0)] * 3)))
 
 
-@pytest.mark.parametrize("name", list(MAKERS))
+@pytest.mark.parametrize("name", list(REWARD_FUNCTIONS))
 def test_maps(truth, film, name):
     maps = reward_maps(name, film, truth)
     shape = (17, 64, 64, 2) if name == "flow" else (17, 64, 64)

@@ -1,6 +1,7 @@
 """Rewards: zero for a perfect sample, right gradients at the pixels, nothing silently left out."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from pisa_kit.perception.trackers import load_sam2
 from pisa_kit.sim.motion import Motion
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
-from pisa_kit.training.rewards import MAKERS, Truth, depth, load_rewards
+from pisa_kit.training.rewards import REWARD_FUNCTIONS, Truth, depth, load_rewards
 
 torch.set_num_threads(1)
 STILL = Motion("hovers", *([(0.0, 0.0, 0.0)] * 3))
@@ -39,7 +40,7 @@ def hovering() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def rewards():
-    return load_rewards(MAKERS)
+    return load_rewards(REWARD_FUNCTIONS)
 
 
 def test_a_perfect_sample_costs_nothing(rewards, truth):
@@ -77,7 +78,7 @@ def _background(truth: Truth):
         yield ((video * free).sum(1) / free.sum(0).clamp(min=1)).numpy()
 
 
-@pytest.mark.parametrize("name", list(MAKERS))
+@pytest.mark.parametrize("name", list(REWARD_FUNCTIONS))
 def test_gradients_reach_the_pixels_and_match_finite_differences(rewards, truth, hovering, name):
     function = _in_double(name)
     exact = Truth(truth.video[:1].double(), truth.masks[:1])
@@ -103,10 +104,7 @@ def _in_double(name: str):
     torch.set_default_dtype(torch.float64)
     try:
         function = load_rewards([name])[name]
-        for cell in function.__closure__:
-            if isinstance(cell.cell_contents, torch.nn.Module):
-                cell.cell_contents.double()
-        return function
+        return partial(function.func, function.args[0].double())
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -130,7 +128,7 @@ def test_what_cannot_be_compared_is_left_out(rewards, truth):
         def forward(self, picture):
             return picture[:, 0] * 0 + 0.3
 
-    result = depth(Flat())(truth.video, truth)
+    result = depth(Flat(), truth.video, truth)
     assert not result.counted.any() and torch.isfinite(result.loss).all()
 
 
@@ -149,15 +147,10 @@ def test_the_centroid_reward_is_the_distance_and_leaves_lost_frames_out(rewards,
 
 def test_rewards_of_one_video_share_a_pass_of_the_tracker(truth, hovering, monkeypatch):
     shared = load_rewards(["seg", "centre", "newton"])
-    (tracker,) = {
-        cell.cell_contents
-        for one in shared.values()
-        for cell in one.__closure__
-        if hasattr(cell.cell_contents, "tracker")
-    }
-    calls, plain = [], tracker.tracker.forward
-    monkeypatch.setattr(tracker.tracker, "forward", lambda *given: calls.append(given[0]) or plain(*given))
-    video = hovering.clone().requires_grad_(True)
+    (tracker,) = {one.args[0] for one in shared.values()}
+    calls, plain = [], tracker.forward
+    monkeypatch.setattr(tracker, "forward", lambda *given: calls.append(given[0]) or plain(*given))
+    truth, video = replace(truth, tracked={}), hovering.clone().requires_grad_(True)
     together = sum(reward(video, truth).loss.sum() for reward in shared.values())
     assert len(calls) == 2, "the video, and for centre the truth"
     (gradient,) = torch.autograd.grad(together, video)

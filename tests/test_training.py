@@ -130,11 +130,11 @@ def test_foreign_checkpoints_are_refused(tmp_path):
     with pytest.raises(InputError, match="checkpoint.safetensors: weights: belong to another model"):
         loop.load_checkpoint(*_checkpoint_arguments(tmp_path, nn.Linear(4, 2, bias=False)))
     other = replace(SETTINGS, learning_rate=0.1)
-    with pytest.raises(InputError, match="settings: learning_rate differ"):
+    with pytest.raises(InputError, match="checkpoint.safetensors: learning_rate: differ"):
         loop.load_checkpoint(*_checkpoint_arguments(tmp_path, settings=other))
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InputError, match="checkpoint: is damaged"):
+    with pytest.raises(InputError, match="checkpoint.safetensors: weights: are damaged"):
         loop.load_checkpoint(*_checkpoint_arguments(tmp_path))
 
 

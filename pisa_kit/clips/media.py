@@ -82,8 +82,6 @@ def _decode_stream(path, name: str, longest: int | None) -> Iterator[tuple[np.nd
             yield frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA"), rate
 
 
-
-
 def _decode_gif(path, name: str, longest: int | None) -> Iterator[tuple[np.ndarray, float]]:
     """The frames of a gif as (H, W, 3) uint8, each with the frame rate."""
     with parsed(name, "frames", *_UNDECODABLE), Image.open(path) as image:

@@ -144,7 +144,7 @@ def _dropped_last(masks: np.ndarray, points: list, folder: Folder) -> tuple[np.n
 
 
 def fill_clip_folder(clip: Clip, folder: Path, layout: str) -> None:
-    """Writes the files of a layout into an empty folder; see `pisa_kit.layouts.write_clip`."""
+    """Writes the files of a layout into an empty folder; see `formats.write_clip`."""
     prefix = "" if layout == "real" else "rgba_"
     for index, frame in enumerate(clip.frames):
         (folder / f"{prefix}{index:05d}.jpg").write_bytes(encode_image(frame))

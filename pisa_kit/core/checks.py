@@ -53,6 +53,7 @@ Pixel = _within(float, -1e6, 1e6)
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Share = _within(float, 0, 1)
 Positive = Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Pair = Annotated[tuple[_within(float, 0, 1e4), _within(float, 0, 1e4)], AfterValidator(_ordered)]
 CountPair = Annotated[tuple[_within(int, 0, 20), _within(int, 0, 20)], AfterValidator(_ordered)]
 
@@ -88,11 +89,11 @@ def check(kind: Any, value: Any, file, field: str = "", remedy: str = "") -> Any
     raise InputError(file, where, problem, " ".join(filter(None, [wanted, remedy]))) from cause
 
 
-def check_same(found: dict, wanted: dict, file, what: str) -> None:
-    """InputError unless what is described in a folder was made with the same settings, before more is put there."""
-    if found != wanted:
-        differs = ", ".join(sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key)))
-        raise InputError(file, differs, f"differ from {what}", "Choose another folder, or the original settings.")
+def check_same(found: dict, wanted: dict, file, remedy: str) -> None:
+    """InputError that names the entries in which `found`, of an earlier run, is not `wanted`."""
+    differs = sorted(key for key in found | wanted if found.get(key) != wanted.get(key))
+    if differs:
+        raise InputError(file, ", ".join(differs), "differ from what is already there", remedy)
 
 
 def check_fields(settings, file) -> None:

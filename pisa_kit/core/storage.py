@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
 from zlib_ng import zlib_ng
 
 from pisa_kit.core.errors import InputError, first_line
@@ -221,6 +222,18 @@ def read_npz(path, *names: str) -> dict[str, np.ndarray]:
             problem = f"is not in the file (it has {', '.join(members) or 'nothing'})"
             raise InputError(label, missing[0], problem, "Write it under this name.")
         return {name: _read_array(file, archive, members[name]) for name in names or members}
+
+
+@contextmanager
+def open_tensors(path, remedy: str) -> Iterator:
+    """An open safetensors file: `metadata()`, `keys()`, `get_tensor(name)`; InputError for a missing or damaged one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise InputError(path, "weights", "do not exist", remedy) from error
+    except (OSError, SafetensorError) as error:
+        raise InputError(path, "weights", f"are damaged ({first_line(error)})", remedy) from error
 
 
 def _read_array(file, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

@@ -1,7 +1,7 @@
 """One ambiguous picture: are its videos possible falls, and as often as they should? (PISA, distribution modelling.)"""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -87,10 +87,8 @@ def rejections(
     shapes = {"honest": (near, far), "20 cm short": (near, far - 0.2), "20 cm near": (near - 0.2, far - 0.2)}
 
     def drawn(prior, count: int) -> np.ndarray:
-        times = np.full(count, ambiguity.fall_time((near + far) / 2))
-        if prior:
-            times = ambiguity.fall_time(rng.uniform(*prior, count))
-        return times + rng.choice(errors, count)
+        distances = rng.uniform(*prior, count) if prior else np.full(count, (near + far) / 2)
+        return ambiguity.fall_time(distances) + rng.choice(errors, count)
 
     def share(prior) -> float:
         found = [two_sample_p(drawn(prior, counts[0]), drawn((near, far), counts[1])) for _ in range(repetitions)]
@@ -157,30 +155,23 @@ def checks(falls: pd.DataFrame, worlds: dict[int, np.ndarray], level: float = 0.
     """
     rows = []
     for (method, seed), found in falls.groupby(["method", "seed"], sort=False):
-        pictures = [
-            (rows["disagreement"].abs(), rows["fall_time"], worlds[number]) for number, rows in found.groupby("picture")
-        ]
-        landed = found["fall_time"].notna().mean()
-        compared = [alignment(times, known) for _, times, known in pictures if times.notna().sum() >= 8]
-        row = {"method": method, "seed": seed, "landed": landed}
-        row["measurable"] = min(float(size.notna().mean()) for size, *_ in pictures)
-        row["disagreement"] = max(float(size.median()) for size, *_ in pictures)
-        whole = len(compared) == len(pictures)
-        row["p_value"] = min(one.p_value for one in compared) if whole else np.nan
-        row["wasserstein"] = float(np.mean([one.wasserstein for one in compared])) if whole else np.nan
-        row["spread"] = float(np.mean([one.spread for one in compared])) if whole else np.nan
+        sizes = found["disagreement"].abs().groupby(found["picture"])
+        row = {"method": method, "seed": seed, "landed": found["fall_time"].notna().mean()}
+        row["measurable"] = float(sizes.agg(lambda size: size.notna().mean()).min())
+        row["disagreement"] = float(sizes.median().max(skipna=False))
+        times = dict(list(found.groupby("picture")["fall_time"]))
+        row |= dict.fromkeys(("p_value", "wasserstein", "spread"), np.nan)
+        if all(each.notna().sum() >= 8 for each in times.values()):
+            compared = pd.DataFrame(asdict(alignment(each, worlds[number])) for number, each in times.items())
+            row |= {"p_value": compared["p_value"].min(), **compared[["wasserstein", "spread"]].mean()}
         row["possible"] = row["measurable"] >= ENOUGH and row["disagreement"] <= APART
-        row["aligned"] = landed >= ENOUGH and row["p_value"] > level / len(pictures)
+        row["aligned"] = row["landed"] >= ENOUGH and row["p_value"] > level / len(times)
         rows.append(row)
     table = pd.DataFrame(rows)
     keys = [f"{row.method} {row.seed}" for row in table.itertuples()]
     ceilings = tuple(f"{name} {seed}" for name in CEILINGS for seed in table.loc[table["method"] == name, "seed"])
-    said = {
-        "possible": [f"distances {row.disagreement:.0%} apart" for row in table.itertuples()],
-        "aligned": [f"p = {row.p_value:.2g}" for row in table.itertuples()],
-    }
-    for test, words in said.items():
-        passed = dict(zip(keys, table[test], strict=True))
-        verdicts = ask(passed, dict(zip(keys, words, strict=True)), ceilings)
-        table[test] = [verdicts[key] for key in keys]
+    words = {"possible": ("disagreement", "distances {:.0%} apart"), "aligned": ("p_value", "p = {:.2g}")}
+    for test, (column, form) in words.items():
+        said = dict(zip(keys, map(form.format, table[column]), strict=True))
+        table[test] = list(ask(dict(zip(keys, table[test], strict=True)), said, ceilings).values())
     return table

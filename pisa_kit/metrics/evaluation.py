@@ -3,10 +3,8 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from pisa_kit.clips.clip import Clip
-from pisa_kit.core.errors import InputError
 from pisa_kit.metrics import gravity
 from pisa_kit.metrics.appearance import background_psnr, object_colour_error
 from pisa_kit.metrics.failures import LABELS
@@ -21,20 +19,17 @@ TRACKER = "judge"
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What a judge says about some videos.
+class Evaluation(Report):
+    """What a judge says about some videos; `table` has a row per scored video.
+
+    Its columns: `name`, `scoring.METRICS`, `gravity.describe`, `MEASURES`, of simulated clips "distance", "height" and
+    "size" (metres).
 
     Args:
-        table: one row per scored video: `name`, metrics (`evaluate.METRICS`), "fall_l2" (the fixed L2 of the frames
-            before the true object touches anything: fall without bounce), `kinematics.describe`, `LOOKS`, and of
-            simulated clips "distance", "height" and "size" (metres).
-        videos: the videos with tracked masks, in the order given; none of the object where it could not be tracked.
-        failures: (name, reason) of those that could not be scored.
+        videos: with tracked masks, in the order given; none of the object where it could not be tracked.
     """
 
-    table: pd.DataFrame
     videos: list[Clip]
-    failures: list[tuple[str, str]]
 
 
 def evaluate_videos(truths: list[Clip], videos: list[Clip], workers: int = 2, tracker=TRACKER) -> Evaluation:
@@ -44,15 +39,14 @@ def evaluate_videos(truths: list[Clip], videos: list[Clip], workers: int = 2, tr
         truths: simulated clips.
         videos: videos of the same scenes in the same order; only their frames count.
         workers: processes.
-        tracker: see `masks.track_clips`.
+        tracker: see `trackers.track_clips`.
     """
     shown = [index for index, truth in enumerate(truths) if truth.dropped[0].any()]
     tracked = track_clips([videos[index] for index in shown], [truths[index] for index in shown], workers, tracker)
-    found = dict(zip(shown, tracked, strict=True))
-    nothing = [np.zeros((len(video), 1, *video.frames.shape[1:3]), bool) for video in videos]
-    videos = [found.get(index, replace(video, masks=nothing[index])) for index, video in enumerate(videos)]
-    report = Report.from_rows([_row(*pair) for pair in zip(truths, videos, strict=True)])
-    return Evaluation(report.table, videos, report.failures)
+    videos = [replace(video, masks=np.zeros((len(video), 1, *video.frames.shape[1:3]), bool)) for video in videos]
+    for index, video in zip(shown, tracked, strict=True):
+        videos[index] = video
+    return Evaluation.from_rows([_row(*pair) for pair in zip(truths, videos, strict=True)], videos)
 
 
 def _row(truth: Clip, video: Clip) -> dict:
@@ -62,10 +56,7 @@ def _row(truth: Clip, video: Clip) -> dict:
     row = clip_row(truth, video)
     if "error" in row:
         return row
-    try:
-        row |= gravity.describe(video.dropped, video.fps, truth)
-    except InputError as error:
-        return {"name": truth.name, "error": str(error)}
+    row |= gravity.describe(video.dropped, video.fps, truth)
     row |= {name: measure(truth, video) for name, measure in MEASURES.items()}
     if "scene" in truth.info:
         scene = Scene.from_dict(truth.info["scene"], truth.name)
@@ -105,12 +96,6 @@ def moves_as_said(verb: str, masks: np.ndarray) -> bool | None:
     if len(seen) < 2:
         return None
     right, down = (seen[-1] - seen[0]) / masks.shape[2]
-    return {
-        "falls": down > STILL,
-        "rises": down < -STILL,
-        "drifts": abs(right) > STILL,
-        "darts": np.hypot(right, down) > STILL,
-        "speeds": np.hypot(right, down) > STILL,
-        "hovers": np.hypot(right, down) <= STILL,
-        "turns": np.hypot(right, down) <= STILL,
-    }[verb]
+    far = np.hypot(right, down) > STILL
+    ways = {"falls": down > STILL, "rises": down < -STILL, "drifts": abs(right) > STILL, "darts": far, "speeds": far}
+    return ways.get(verb, not far)

@@ -110,9 +110,7 @@ def fall_time(y: np.ndarray, fps: float, drop: float | None = None) -> float:
     if drop is None:
         contact = contact_time(y)
         return float("nan") if contact is None else contact / fps
-    end = landing_frame(y, drop)
-    if end is None:
-        return float("nan")
+    end = landing_frame(y, drop) or 0
     before = np.arange(max(end - 4, 0), end)
     before = before[np.isfinite(y[before])]
     if len(before) < 3:

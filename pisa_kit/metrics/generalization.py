@@ -60,23 +60,16 @@ def checks(gravity: pd.DataFrame, slopes: pd.DataFrame, ratios: pd.DataFrame, pa
     Returns:
         A row per method, a column per test, cells as from `verdicts.ask`.
     """
-    passed, measured = {}, {}
-    by_method = [table.set_index("method") for table in (gravity, ratios, pairs)]
-    for method in gravity["method"]:
-        fall, outside, pair = (table.loc[method] for table in by_method)
-        effect = slopes.loc[slopes["method"] == method, "effect"].abs().max()
-        falls = abs(fall["value"] - GRAVITY) <= WITHIN * GRAVITY
-        together = abs(pair["value"] - 1) <= RATIO and pair["measured"] >= pair["videos"] / 2
-        tests = {"falls": True, "everywhere": effect <= WITHIN * GRAVITY, "outside": outside["value"] <= OUTSIDE}
-        passed[method] = {name: bool(falls and holds) for name, holds in (tests | {"two objects": together}).items()}
-        measured[method] = {
-            "falls": f"{fall['value']:.2f} m/s²",
-            "everywhere": f"{effect:.1f} m/s² over the map",
-            "outside": f"{outside['value']:.1f} times the error inside",
-            "two objects": f"a ratio of {pair['value']:.2f}, {pair['measured']:.0f} of {pair['videos']:.0f} measured",
-        }
-    columns = {}
-    for test in ("falls", "everywhere", "outside", "two objects"):
-        holds, said = ({method: row[test] for method, row in table.items()} for table in (passed, measured))
-        columns[test] = ask(holds, said, CEILINGS)
-    return pd.DataFrame(columns).loc[list(gravity["method"])]
+    g, outside = (table.set_index("method")["value"] for table in (gravity, ratios))
+    pair, effect = pairs.set_index("method"), slopes["effect"].abs().groupby(slopes["method"]).max()
+    falls = (g - GRAVITY).abs() <= WITHIN * GRAVITY
+    together = ((pair["value"] - 1).abs() <= RATIO) & (pair["measured"] >= pair["videos"] / 2)
+    counted = "a ratio of {0.value:.2f}, {0.measured:.0f} of {0.videos:.0f} measured"
+    tests = {  # whether each method passes, and its number in words
+        "falls": (falls, g.map("{:.2f} m/s²".format)),
+        "everywhere": (effect <= WITHIN * GRAVITY, effect.map("{:.1f} m/s² over the map".format)),
+        "outside": (outside <= OUTSIDE, outside.map("{:.1f} times the error inside".format)),
+        "two objects": (together, pair.apply(counted.format, axis=1)),
+    }
+    verdicts = {test: ask((falls & holds).to_dict(), said.to_dict(), CEILINGS) for test, (holds, said) in tests.items()}
+    return pd.DataFrame(verdicts).loc[list(gravity["method"])]

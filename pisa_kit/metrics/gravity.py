@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 from scipy.optimize import least_squares
 
 from pisa_kit.clips.clip import Clip
@@ -17,13 +18,12 @@ BLOCK = 8  # frames of a filmed fall whose errors are drawn together
 class FreeFall:
     """A fit of `y(t) = start + acceleration t^2 / 2` to an image track (y grows downward, pixels, seconds).
 
-    `frames` counts the frames used; `error` is the standard error of the acceleration, `residual` the rms misfit in
-    pixels. All NaN when fewer than three frames show the object before its first contact.
+    `frames` counts the frames used, `residual` is the rms misfit in pixels. All NaN when fewer than three frames show
+    the object before its first contact.
     """
 
     start: float
     acceleration: float
-    error: float
     residual: float
     frames: int
 
@@ -36,10 +36,9 @@ def drop_pixels(truth: Clip) -> float:
     Raises:
         InputError: the clip carries no camera, poses or contacts.
     """
-    if truth.camera is None or truth.poses is None or truth.contacts is None:
-        raise InputError(
-            truth.name, "camera, poses, contacts", "are unknown", "Use a simulated clip, or give the drop."
-        )
+    for name in ("camera", "poses", "contacts"):
+        if getattr(truth, name) is None:
+            raise InputError(truth.name, name, "is unknown", "Use a simulated clip, or give the drop.")
     if len(truth.contacts) == 0:
         return float("nan")
     gravity = truth.info["scene"]["gravity"] if "scene" in truth.info else GRAVITY
@@ -54,29 +53,20 @@ def fit_free_fall(y: np.ndarray, fps: float, drop: float | None = None) -> FreeF
         fps: frames per second.
         drop: see `landing_frame`.
     """
-    end = landing_frame(y, drop)
-    t = np.arange(len(y))[:end] / fps
-    height = y[:end]
+    height = y[: landing_frame(y, drop)]
+    t = np.arange(len(height)) / fps
     seen = np.isfinite(height)
     if seen.sum() < 3:
-        return FreeFall(*[float("nan")] * 4, frames=int(seen.sum()))
-    design = np.stack([np.ones(seen.sum()), t[seen] ** 2 / 2], 1)
-    (start, acceleration), *_ = np.linalg.lstsq(design, height[seen], rcond=None)
-    misfit = height[seen] - design @ (start, acceleration)
-    variance = (misfit @ misfit) / max(len(misfit) - 2, 1)
-    error = np.sqrt(variance * np.linalg.inv(design.T @ design)[1, 1])
-    return FreeFall(
-        float(start), float(acceleration), float(error), float(np.sqrt(np.mean(misfit**2))), int(seen.sum())
-    )
+        return FreeFall(*[float("nan")] * 3, frames=int(seen.sum()))
+    half_square = t[seen] ** 2 / 2
+    line = stats.linregress(half_square, height[seen])
+    misfit = height[seen] - line.intercept - line.slope * half_square
+    residual = float(np.sqrt(np.mean(misfit**2)))
+    return FreeFall(float(line.intercept), float(line.slope), residual, int(seen.sum()))
 
 
 def g_eff(y: np.ndarray, fps: float, metres_per_pixel: float, drop: float | None = None) -> float:
-    """Effective gravity in m/s^2: the image acceleration of the fall times Z / f (arXiv 2512.02016).
-
-    Args:
-        y: (T,) image height, pixels, y down.
-        metres_per_pixel: Z / f, object distance over focal length in pixels.
-    """
+    """Effective gravity in m/s^2: the acceleration in the image (`fit_free_fall`) times Z / f (arXiv 2512.02016)."""
     return fit_free_fall(y, fps, drop).acceleration * metres_per_pixel
 
 
@@ -94,18 +84,12 @@ def describe(masks: np.ndarray, fps: float, truth: Clip) -> dict[str, float]:
         raise InputError(truth.name, "masks", problem, "Resize the prediction to the truth's size.")
     y = track(masks)[:, 1]
     if truth.camera is None or truth.poses is None or truth.contacts is None:
-        landed, true = fall_time(y, fps), fall_time(track(truth.dropped)[:, 1], truth.fps)
-        measured = {"g_eff": float("nan"), "fall_time": landed, "fall_time_error": landed - true}
-        return measured | {"bounce": bounce(y, fps)}
-    drop = drop_pixels(truth)
-    drop = drop if np.isfinite(drop) else None
-    landed = fall_time(y, fps, drop)
-    return {
-        "g_eff": g_eff(y, fps, truth.poses[0, -1, 1] / truth.camera.focal, drop),
-        "fall_time": landed,
-        "fall_time_error": landed - truth.contacts[0] if len(truth.contacts) else float("nan"),
-        "bounce": bounce(y, fps, drop),
-    }
+        true, metres_per_pixel, drop = fall_time(track(truth.dropped)[:, 1], truth.fps), float("nan"), None
+    else:
+        true, drop = (truth.contacts[0], drop_pixels(truth)) if len(truth.contacts) else (float("nan"), None)
+        metres_per_pixel = truth.poses[0, -1, 1] / truth.camera.focal
+    measured = {"g_eff": g_eff(y, fps, metres_per_pixel, drop), "fall_time": fall_time(y, fps, drop)}
+    return measured | {"fall_time_error": measured["fall_time"] - true, "bounce": bounce(y, fps, drop)}
 
 
 def _blocks(values: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -190,9 +174,8 @@ def fit_projective(
     rebound = np.arange(len(y))[slice(end, None if end is None else end + 6)]
     rebound = rebound[np.isfinite(y[rebound])]
     if end is None or len(seen) < 8 or len(rebound) < 4:
-        raise InputError(
-            "track", "y", "shows no whole fall with a bounce", "Include the release and 4 frames of bounce."
-        )
+        remedy = "Include the release and 4 frames of bounce."
+        raise InputError("track", "y", "shows no whole fall with a bounce", remedy)
 
     def measure(heights):
         fit = _fit_fall(t[seen], heights[seen])

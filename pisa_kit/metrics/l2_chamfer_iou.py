@@ -31,7 +31,6 @@ class Comparison:
         iou: (K,) float in [0, 1]; 1 where both masks are empty.
         truth_seen: (K,) bool, the true mask has pixels.
         prediction_seen: (K,) bool, the predicted mask has pixels.
-        width: (K,) int, the image width, pixels.
     """
 
     offset: np.ndarray
@@ -39,7 +38,6 @@ class Comparison:
     iou: np.ndarray
     truth_seen: np.ndarray
     prediction_seen: np.ndarray
-    width: np.ndarray
 
     def __getitem__(self, indices) -> "Comparison":
         return Comparison(*(getattr(self, field.name)[indices] for field in fields(self)))
@@ -116,7 +114,6 @@ def compare(truth: np.ndarray, prediction: np.ndarray, pairs: np.ndarray) -> Com
         iou=np.where(seen.any(0), VANISHED_IOU, 1.0),
         truth_seen=seen[0],
         prediction_seen=seen[1],
-        width=np.full(len(pairs), truth.shape[2]),
     )
     measurable = np.flatnonzero(result.both_seen)
     lows, highs = boxes[..., ::2].min(0), boxes[..., 1::2].max(0)
@@ -133,10 +130,8 @@ def _boxes(masks: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """(K, 4) int: first row, end row, first column, end column of the object in each frame; 0 where there is none."""
     chosen = masks if np.array_equal(frames, np.arange(len(masks))) else masks[frames]
     rows, columns = chosen.any(2), chosen.any(1)
-    ends = [
-        end for filled in (rows, columns) for end in (filled.argmax(1), filled.shape[1] - filled[:, ::-1].argmax(1))
-    ]
-    return np.stack(ends, 1) * (rows.any(1) & (frames >= 0))[:, None]
+    ends = [(filled.argmax(1), filled.shape[1] - filled[:, ::-1].argmax(1)) for filled in (rows, columns)]
+    return np.concatenate(ends).T * (rows.any(1) & (frames >= 0))[:, None]
 
 
 def _windows(clips: tuple, pairs: np.ndarray, corners: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -179,19 +174,7 @@ def official(truth, truth_fps, prediction, prediction_fps, names=("truth", "pred
     Raises:
         InputError: masks that are not bool, empty, not square or of different sizes, or a bad frame rate.
     """
-    check_pair(truth, truth_fps, prediction, prediction_fps, names)
-    pairs = official_frames(len(truth), truth_fps, len(prediction), prediction_fps)
-    return _official_means(compare(truth, prediction, pairs))
-
-
-def _official_means(comparison: Comparison) -> dict[str, float]:
-    seen = comparison[comparison.both_seen]
-    scale = np.sqrt(2) * comparison.width[0]
-    return {
-        "l2": float(np.abs(seen.offset).mean() / scale) if len(seen.iou) else np.nan,
-        "chamfer_distance": float(seen.chamfer.mean() / scale) if len(seen.iou) else np.nan,
-        "iou": float(comparison.iou.mean()),
-    }
+    return both_scores(truth, truth_fps, prediction, prediction_fps, names)[0]
 
 
 def per_frame(truth, truth_fps, prediction, prediction_fps, names=("truth", "prediction")) -> dict[str, np.ndarray]:
@@ -204,17 +187,16 @@ def per_frame(truth, truth_fps, prediction, prediction_fps, names=("truth", "pre
     """
     check_pair(truth, truth_fps, prediction, prediction_fps, names)
     pairs = nearest_frames(len(truth), truth_fps, len(prediction), prediction_fps)
-    return _frame_scores(compare(truth, prediction, pairs), pairs, min(truth_fps, prediction_fps))
+    times = np.arange(len(pairs)) / min(truth_fps, prediction_fps)
+    return {"time": times} | _frame_scores(compare(truth, prediction, pairs), pairs, truth.shape[2])
 
 
-def _frame_scores(comparison: Comparison, pairs: np.ndarray, fps: float) -> dict[str, np.ndarray]:
+def _frame_scores(comparison: Comparison, pairs: np.ndarray, width: int) -> dict[str, np.ndarray]:
     both = comparison.both_seen
     one = comparison.truth_seen != comparison.prediction_seen
-    distance = np.hypot(*comparison.offset.T) / comparison.width
     return {
-        "time": np.arange(len(pairs)) / fps,
-        "fixed_l2": np.where(both, distance, one * VANISHED_L2),
-        "chamfer": np.where(both, comparison.chamfer / comparison.width, one * VANISHED_CHAMFER),
+        "fixed_l2": np.where(both, np.hypot(*comparison.offset.T) / width, one * VANISHED_L2),
+        "chamfer": np.where(both, comparison.chamfer / width, one * VANISHED_CHAMFER),
         "iou": comparison.iou,
         "truth_seen": comparison.truth_seen,
         "prediction_seen": comparison.prediction_seen,
@@ -233,24 +215,7 @@ def fixed(truth, truth_fps, prediction, prediction_fps, names=("truth", "predict
         `visibility`: share of the frames that the prediction should have, and does have, with the object in them.
         `frames_compared`, `frames_expected`: counts; fewer compared than expected means a short prediction.
     """
-    scores = per_frame(truth, truth_fps, prediction, prediction_fps, names)
-    return _fixed_means(scores, _visibility(len(truth), truth_fps, prediction, prediction_fps))
-
-
-def _fixed_means(scores: dict[str, np.ndarray], visibility: float) -> dict[str, float]:
-    truth_seen = scores["truth_seen"]
-    means = {name: float(scores[name].mean()) for name in ("fixed_l2", "chamfer", "iou")}
-    return means | {
-        "coverage": float(scores["prediction_seen"][truth_seen].mean()) if truth_seen.any() else np.nan,
-        "visibility": visibility,
-        "frames_compared": int(scores["compared"].sum()),
-        "frames_expected": len(scores["compared"]),
-    }
-
-
-def _visibility(truth_count: int, truth_fps: float, prediction: np.ndarray, prediction_fps: float) -> float:
-    due = frames_due(truth_count, truth_fps, len(prediction), prediction_fps)
-    return float(prediction[:due].any((1, 2)).sum() / due)
+    return both_scores(truth, truth_fps, prediction, prediction_fps, names)[1]
 
 
 def both_scores(truth, truth_fps, prediction, prediction_fps, names=("truth", "prediction")) -> tuple[dict, dict]:
@@ -260,9 +225,22 @@ def both_scores(truth, truth_fps, prediction, prediction_fps, names=("truth", "p
     released, nearest = official_frames(*counts), nearest_frames(*counts)
     pairs, where = np.unique(np.concatenate([released, nearest]), axis=0, return_inverse=True)
     comparison, where = compare(truth, prediction, pairs), where.reshape(-1)
-    scores = _frame_scores(comparison[where[len(released) :]], nearest, min(truth_fps, prediction_fps))
-    visibility = _visibility(len(truth), truth_fps, prediction, prediction_fps)
-    return _official_means(comparison[where[: len(released)]]), _fixed_means(scores, visibility)
+    shown, scale = comparison[where[: len(released)]], np.sqrt(2) * truth.shape[2]
+    together = shown[shown.both_seen]
+    official = {
+        "l2": float(np.abs(together.offset).mean() / scale) if len(together.iou) else np.nan,
+        "chamfer_distance": float(together.chamfer.mean() / scale) if len(together.iou) else np.nan,
+        "iou": float(shown.iou.mean()),
+    }
+    scores = _frame_scores(comparison[where[len(released) :]], nearest, truth.shape[2])
+    due = frames_due(len(truth), truth_fps, len(prediction), prediction_fps)
+    truth_seen = scores["truth_seen"]
+    return official, {name: float(scores[name].mean()) for name in ("fixed_l2", "chamfer", "iou")} | {
+        "coverage": float(scores["prediction_seen"][truth_seen].mean()) if truth_seen.any() else np.nan,
+        "visibility": float(prediction[:due].any((1, 2)).sum() / due),
+        "frames_compared": int(scores["compared"].sum()),
+        "frames_expected": len(nearest),
+    }
 
 
 def check_pair(truth, truth_fps, prediction, prediction_fps, names=("truth", "prediction")) -> None:

@@ -3,15 +3,17 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, NotRequired
 
 import numpy as np
 import pandas as pd
 from joblib import delayed
-from pydantic import InstanceOf
+from pydantic import Field, InstanceOf
+from typing_extensions import TypedDict
 
-from pisa_kit.clips.annotations import dropped_index, read_masks
-from pisa_kit.clips.clip import Clip, check_fps
-from pisa_kit.core.checks import Few, check
+from pisa_kit.clips.annotations import check_points, dropped_index, read_masks
+from pisa_kit.clips.clip import Clip
+from pisa_kit.core.checks import Few, Fps, check
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
@@ -39,11 +41,11 @@ class Report:
     failures: list[tuple[str, str]]
 
     @classmethod
-    def from_rows(cls, rows: list[dict]) -> "Report":
+    def from_rows(cls, rows: list[dict], *more) -> "Report":
         """Sorts rows into scores and failures (those with an `error`)."""
         scores = [row for row in rows if "error" not in row]
         table = pd.DataFrame(scores) if scores else pd.DataFrame(columns=["name", *METRICS, *FRAMES])
-        return cls(table, [(row["name"], row["error"]) for row in rows if "error" in row])
+        return cls(table, [(row["name"], row["error"]) for row in rows if "error" in row], *more)
 
     @property
     def scored(self) -> int:
@@ -69,14 +71,7 @@ def score_pair(name: str, truth, truth_fps, prediction, prediction_fps, files=("
 
     Args:
         name: what the table calls the pair.
-        truth: (T, H, W) bool, the dropped object; H = W.
-        truth_fps: frames per second.
-        prediction: (P, H, W) bool.
-        prediction_fps: frames per second.
-        files: what error messages call the two.
-
-    Raises:
-        InputError: masks or frame rates that cannot be compared, see `metrics.official`.
+        files: what error messages call the two; other arguments and errors as of `l2_chamfer_iou.official`.
     """
     official, fixed = both_scores(truth, truth_fps, prediction, prediction_fps, files)
     corrected = {column: fixed[key] for column, key in FIXED.items()}
@@ -107,6 +102,26 @@ def clip_row(truth: Clip, prediction: Clip) -> dict:
 
 # --- pairs listed in a file ------------------------------------------------------------------------------------
 
+NEEDED = "Each line needs gt_mask and pd_mask as text, gt_fps and pd_fps in frames per second, e.g. 16."
+Name = Annotated[str, Field(min_length=1, strict=True)]
+
+
+class Pair(TypedDict):
+    """A line of the list."""
+
+    gt_mask: Name
+    gt_fps: Fps
+    pd_mask: Name
+    pd_fps: Fps
+    gt_annotation: NotRequired[Name]
+    name: NotRequired[Name]
+
+
+class Annotation(TypedDict):
+    """A real clip's clip_info.json."""
+
+    points: list
+
 
 def score_file(pairs, out=None, workers: int = 1) -> Report:
     """Scores the pairs of a jsonl file in the released code's own format (PISA, released evaluation).
@@ -132,7 +147,8 @@ def score_file(pairs, out=None, workers: int = 1) -> Report:
         raise InputError(out, "output", "is the list of pairs itself", "Choose another file.")
     with atomic_path(out) as temporary:
         rows = _score_lines(pairs, lines, workers)
-        text = "".join(json.dumps(_without_nan(row), ensure_ascii=False) + "\n" for row in rows)
+        known = ({key: None if value != value else value for key, value in row.items()} for row in rows)
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in known)
         temporary.write_text(text, encoding="utf-8")
     return Report.from_rows(rows)
 
@@ -156,31 +172,19 @@ def _score_lines(pairs: Path, lines: list[tuple[int, str]], workers: int) -> lis
 
 def _line_row(pairs: Path, number: int, line: str) -> dict:
     """The row of one line, or its name and error."""
-    name = f"{pairs.name} line {number}"
+    name, label = f"{pairs.name} line {number}", f"{pairs} line {number}"
     try:
-        entry = _parse(line, f"{pairs} line {number}")
+        try:
+            entry = check(Pair, json.loads(line, parse_int=float), label, remedy=NEEDED)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InputError(label, "line", f"is not JSON ({error})", "Write one JSON object per line.") from error
         name = entry.get("name") or _name_from(entry["gt_mask"])
-        return _score_entry(name, entry, pairs.parent)
+        files = [str(pairs.parent / entry[key]) for key in ("gt_mask", "pd_mask")]
+        points = _read_points(pairs.parent / entry["gt_annotation"]) if "gt_annotation" in entry else None
+        truth, prediction = (_dropped_plane(read_masks(file), points, file) for file in files)
+        return score_pair(name, truth, entry["gt_fps"], prediction, entry["pd_fps"], files)
     except InputError as error:
         return {"name": name, "error": str(error)}
-
-
-def _parse(line: str, label: str) -> dict:
-    try:
-        entry = json.loads(line, parse_int=float)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(label, "line", f"is not JSON ({error})", "Write one JSON object per line.") from error
-    if not isinstance(entry, dict):
-        raise InputError(label, "line", "is not an object", 'Write {"gt_mask": ..., "gt_fps": ...}.')
-    for key in ("gt_mask", "pd_mask", "gt_annotation", "name"):
-        if key in entry and not (isinstance(entry[key], str) and entry[key]):
-            raise InputError(label, key, f"is {entry[key]!r}", "Give it as text, or leave an optional key out.")
-    for key in ("gt_mask", "gt_fps", "pd_mask", "pd_fps"):
-        if key not in entry:
-            raise InputError(label, key, "is missing", "Each line needs gt_mask, gt_fps, pd_mask and pd_fps.")
-    for key in ("gt_fps", "pd_fps"):
-        check_fps(entry[key], f"{label}: {key}")
-    return entry
 
 
 def _name_from(mask: str) -> str:
@@ -189,22 +193,10 @@ def _name_from(mask: str) -> str:
     return str(path.parent if path.name == "mask" and path.parent.name else path)
 
 
-def _score_entry(name: str, entry: dict, folder: Path) -> dict:
-    files = [str(folder / entry[key]) for key in ("gt_mask", "pd_mask")]
-    points = _read_points(folder / entry["gt_annotation"]) if "gt_annotation" in entry else None
-    truth, prediction = (_dropped_plane(read_masks(file), points, file) for file in files)
-    return score_pair(name, truth, entry["gt_fps"], prediction, entry["pd_fps"], files)
-
-
 def _read_points(path: Path) -> list:
-    annotation = read_json(path)
-    if not isinstance(annotation, dict) or "points" not in annotation:
-        raise InputError(path, "points", "is missing", "Give the clip's clip_info.json.")
-    try:
-        dropped_index(annotation["points"])
-    except InputError as error:
-        raise InputError(path, error.field, error.problem, error.remedy) from error
-    return annotation["points"]
+    points = check(Annotation, read_json(path), path, remedy="Give the clip's clip_info.json.")["points"]
+    check_points(points, path)
+    return points
 
 
 def _dropped_plane(masks: np.ndarray, points: list | None, file: str) -> np.ndarray:
@@ -215,10 +207,6 @@ def _dropped_plane(masks: np.ndarray, points: list | None, file: str) -> np.ndar
         problem = f"has {masks.shape[1]} objects, the annotation {len(points)}"
         raise InputError(file, "mask", problem, "Write one plane per annotated object, or the dropped object alone.")
     return masks[:, dropped_index(points)]
-
-
-def _without_nan(row: dict) -> dict:
-    return {key: None if value != value else value for key, value in row.items()}
 
 
 # --- the paper's numbers ---------------------------------------------------------------------------------------------

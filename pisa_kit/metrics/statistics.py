@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -23,18 +24,14 @@ def matrix(rows: pd.DataFrame, column: str, clips=None) -> np.ndarray:
     return wide.reindex(columns=list(dict.fromkeys(order)), level="name").to_numpy()
 
 
-def mean(values: np.ndarray) -> np.ndarray:
+def mean(values: np.ndarray, of: Callable = np.nanmean) -> np.ndarray:
     """Mean over the last axis of what is not NaN; NaN where nothing is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmean(values, axis=-1)
+        return of(values, axis=-1)
 
 
-def median(values: np.ndarray) -> np.ndarray:
-    """Median over the last axis of what is not NaN; NaN where nothing is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmedian(values, axis=-1)
+median = partial(mean, of=np.nanmedian)  # likewise
 
 
 def bootstrap(statistic: Callable, *values: np.ndarray, together: bool = True, resamples=RESAMPLES, seed: int = 0):

@@ -28,7 +28,7 @@ from pisa_kit.core.storage import WEIGHTS, read_json
 from pisa_kit.models.codec import CHANNELS, make_autoencoder
 from pisa_kit.models.families import family_in, family_of
 from pisa_kit.sim import motion
-from pisa_kit.sim.scenes import COLOURS, FAMILIES, SPLITS
+from pisa_kit.sim.scenes import COLOURS, SHAPES, SPLITS
 
 BASE = WEIGHTS / "embedded"  # the shipped base model
 Components = dict[str, tuple[Literal["diffusers", "transformers"] | None, str | None]]  # of a model_index.json
@@ -44,7 +44,7 @@ WORDS += ("left", "right", "up", "down")
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """A word-level tokenizer over every word the captions can hold."""
     colours = [colour for split in SPLITS for colour in COLOURS[split]]
-    shapes = [part for split in SPLITS for shape in FAMILIES["shapes"][split] for part in shape.split("_")]
+    shapes = [part for split in SPLITS for shape in SHAPES[split] for part in shape.split("_")]
     words = ["<pad>", "</s>", "<unk>", *dict.fromkeys([*WORDS, *colours, *shapes, *motion.KINDS])]
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()

@@ -1,6 +1,7 @@
 """What a clip of a still camera shows without the object, and what in a frame differs from that."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 
 import numpy as np
@@ -12,6 +13,11 @@ SHADOW_DARKEST = 0.4  # a cast shadow keeps at least this share of the backgroun
 SHADOW_LEFT = 1.7  # where a shadow was, the background becomes brighter by at most this factor
 MEDIAN_FRAMES = 25  # frames that enter a median over time
 DRIFT_TOLERANCE = 2  # pixels by which the background of a drifting camera may be off after alignment
+LARGEST_DRIFT = 0.04  # share of the longer side; more than that is no tripod
+LARGEST_STEP = 2  # pixels per frame; a camera drifts smoothly
+JUMPS = 0.05  # share of the frames that may break that rule
+MOVED_SHARE = 0.3  # of the background's edges must change before a drift is looked for
+EDGE = 15.0  # grey levels per pixel
 _WHOLE = (slice(None), slice(None))
 
 
@@ -33,28 +39,31 @@ class Background:
     never_seen: np.ndarray
     threshold: float
     tolerance: int
-    dark_object: bool = False
-    bright_object: bool = False
+    dark_object: bool
+    bright_object: bool
 
-    def seen_from(self, offset, window: tuple[slice, slice]) -> np.ndarray:
-        """(h, w, 3) float32: the plate in `window` of a frame whose camera has moved by `offset`."""
-        return shift(self.plate, offset, window)
+    def foreground(self, frame: np.ndarray, offset, window=_WHOLE) -> tuple[np.ndarray, np.ndarray]:
+        """What is neither background nor its shadow, (h, w) bool, in `window` of a frame, and the plate there.
 
-    def foreground(self, frame: np.ndarray, offset, window: tuple[slice, slice] = _WHOLE) -> np.ndarray:
-        """(h, w) bool in `window` of a frame whose camera has moved by `offset`: neither background nor its shadow."""
+        Args:
+            frame: (H, W, 3) uint8.
+            offset: (rows, columns) by which the camera has moved since frame 0.
+        """
         image = frame[window].astype(np.float32)
         first, plate, never_seen = (shift(array, offset, window) for array in (self.first, self.plate, self.never_seen))
         smooth_image, smooth_plate = (ndimage.uniform_filter(array, (3, 3, 1)) for array in (image, plate))
         difference = largest_channel(np.abs(image - plate))
         result = difference > self.threshold
         if self.tolerance:
-            result[result] = _nearest_difference(image, plate, result, self.tolerance) > self.threshold
+            steps = product(range(-self.tolerance, self.tolerance + 1), repeat=2)
+            nearest = reduce(np.minimum, (largest_channel(np.abs(image - shift(plate, step))) for step in steps))
+            result &= nearest > self.threshold
         elif self.threshold > SMALLEST_DIFFERENCE:  # a noisy clip: averages show what single pixels hide
             clear = largest_channel(np.abs(smooth_image - smooth_plate)) > max(SMALLEST_DIFFERENCE, self.threshold / 2)
             result |= clear & (difference > self.threshold / 3)
         darker, brighter = shadows(smooth_image[result], smooth_plate[result], self.threshold)
         result[result] = ~((darker & (not self.dark_object)) | (brighter & (not self.bright_object)))
-        return result | never_seen & (largest_channel(np.abs(image - first)) <= self.threshold)
+        return result | never_seen & (largest_channel(np.abs(image - first)) <= self.threshold), plate
 
 
 def median_background(frames: np.ndarray, drift: np.ndarray) -> Background:
@@ -62,8 +71,9 @@ def median_background(frames: np.ndarray, drift: np.ndarray) -> Background:
 
     It takes nothing for a shadow: in frame 0 the object hangs in midair, away from its own.
     """
-    background = _make(frames, drift, _median(frames, drift), np.zeros(frames.shape[1:3], bool))
-    return replace(background, dark_object=True, bright_object=True)
+    tolerance = DRIFT_TOLERANCE if drift.any() else 0
+    nowhere = np.zeros(frames.shape[1:3], bool)
+    return Background(frames[0], _median(frames, drift), nowhere, noise_threshold(frames), tolerance, True, True)
 
 
 def masked_background(frames: np.ndarray, drift: np.ndarray, start: np.ndarray) -> Background:
@@ -78,9 +88,9 @@ def masked_background(frames: np.ndarray, drift: np.ndarray, start: np.ndarray) 
         start: (H, W) bool.
     """
     first, threshold = frames[0].astype(np.float32), noise_threshold(frames)
-    plate = _median(frames, drift)
+    plate, tolerance = _median(frames, drift), DRIFT_TOLERANCE if drift.any() else 0
     plate = np.where(np.abs(plate - first).max(-1, keepdims=True) <= threshold, plate, first)
-    around = ndimage.binary_dilation(start, iterations=2 + (DRIFT_TOLERANCE if drift.any() else 0))
+    around = ndimage.binary_dilation(start, iterations=2 + tolerance)
     window = ndimage.find_objects(around.astype(int))[0]
     revealed, changes = _revealed(_aligned(frames, drift, window), threshold)
     mostly = 0.5 * min(len(frames), MEDIAN_FRAMES)
@@ -88,13 +98,9 @@ def masked_background(frames: np.ndarray, drift: np.ndarray, start: np.ndarray) 
     plate[window] = np.where(uncovered[..., None], revealed, plate[window])
     never_seen = start.copy()
     never_seen[window] &= changes == 0
-    background = _make(frames, drift, plate, never_seen)
-    seen = start & ~never_seen
-    if not seen.any():
-        return background
-    smooth = [ndimage.uniform_filter(array, (3, 3, 1))[seen] for array in (first, plate)]
-    darker, brighter = shadows(*smooth, threshold)
-    return replace(background, dark_object=bool(darker.mean() > 0.3), bright_object=bool(brighter.mean() > 0.3))
+    smooth = [ndimage.uniform_filter(array, (3, 3, 1))[start & ~never_seen] for array in (first, plate)]
+    dark, bright = (alike.sum() > 0.3 * len(alike) for alike in shadows(*smooth, threshold))
+    return Background(frames[0], plate, never_seen, threshold, tolerance, bool(dark), bool(bright))
 
 
 def largest_channel(pixels: np.ndarray) -> np.ndarray:
@@ -104,7 +110,7 @@ def largest_channel(pixels: np.ndarray) -> np.ndarray:
 
 def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(...) from two (..., 3): their scalar product."""
-    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+    return np.einsum("...i,...i", a, b)
 
 
 def shadows(image: np.ndarray, plate: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
@@ -124,24 +130,7 @@ def noise_threshold(frames: np.ndarray) -> float:
     return max(SMALLEST_DIFFERENCE, NOISE_FACTOR * deviation)
 
 
-def _make(frames: np.ndarray, drift: np.ndarray, plate: np.ndarray, never_seen: np.ndarray) -> Background:
-    tolerance = DRIFT_TOLERANCE if drift.any() else 0
-    return Background(frames[0], plate, never_seen, noise_threshold(frames), tolerance)
-
-
-def _nearest_difference(image: np.ndarray, plate: np.ndarray, where: np.ndarray, tolerance: int) -> np.ndarray:
-    """(K,) grey levels between the pixels at `where` and the most similar pixel of the plate within `tolerance`."""
-    rows, columns = np.nonzero(where)
-    pixels = image[rows, columns]
-    steps = range(-tolerance, tolerance + 1)
-    nearest = np.full(len(rows), np.inf, np.float32)
-    for down, right in product(steps, steps):
-        row, column = (np.clip(k, 0, n - 1) for k, n in zip((rows + down, columns + right), where.shape, strict=True))
-        nearest = np.minimum(nearest, largest_channel(np.abs(pixels - plate[row, column])))
-    return nearest
-
-
-def _aligned(frames: np.ndarray, drift: np.ndarray, window: tuple[slice, slice] = _WHOLE) -> np.ndarray:
+def _aligned(frames: np.ndarray, drift: np.ndarray, window=_WHOLE) -> np.ndarray:
     """`window` of frames spread over the clip, frame 0 first, in the coordinates of frame 0."""
     sample = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MEDIAN_FRAMES)).astype(int))
     if not drift.any():
@@ -151,8 +140,7 @@ def _aligned(frames: np.ndarray, drift: np.ndarray, window: tuple[slice, slice] 
 
 def _median(frames: np.ndarray, drift: np.ndarray) -> np.ndarray:
     """(H, W, 3) float32: the middle value over time."""
-    ordered = np.sort(_aligned(frames, drift), axis=0)
-    return ordered[len(ordered) // 2].astype(np.float32)
+    return np.quantile(_aligned(frames, drift), 0.5, axis=0, method="higher").astype(np.float32)
 
 
 def _revealed(frames: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
@@ -165,14 +153,7 @@ def _revealed(frames: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndar
     return np.take_along_axis(ordered, np.broadcast_to(middle, (1, *frames.shape[1:])), 0)[0], changes
 
 
-LARGEST_DRIFT = 0.04  # share of the longer side; more than that is no tripod
-LARGEST_STEP = 2  # pixels per frame; a camera drifts smoothly
-JUMPS = 0.05  # share of the frames that may break that rule
-MOVED_SHARE = 0.3  # of the background's edges must change before a drift is looked for
-EDGE = 15.0  # grey levels per pixel
-
-
-def shift(image: np.ndarray, offset, window: tuple[slice, slice] = (slice(None), slice(None))) -> np.ndarray:
+def shift(image: np.ndarray, offset, window=_WHOLE) -> np.ndarray:
     """`window` of `image` (H, W, ...) moved by whole pixels `offset` (rows, columns), its border repeated."""
     rows, columns = (
         np.clip(np.arange(size)[part] - int(step), 0, size - 1)
@@ -198,7 +179,8 @@ def camera_drift(frames: np.ndarray, moving: np.ndarray) -> np.ndarray:
     if edges.sum() < 50:
         return drift
     probes = np.unique(np.linspace(0, len(frames) - 1, 6).astype(int))[1:]
-    if not any(_changed(frames[index], first, edges) > MOVED_SHARE for index in probes):
+    changes = np.abs(frames[probes][:, edges].mean(-1, dtype=np.float32) - first[edges]) > EDGE
+    if not (changes.mean(1) > MOVED_SHARE).any():
         return drift
     reference = _spectrum(first).conj()
     for index in range(1, len(frames)):
@@ -207,11 +189,6 @@ def camera_drift(frames: np.ndarray, moving: np.ndarray) -> np.ndarray:
     if np.abs(drift).max() > LARGEST_DRIFT * max(first.shape) or jumps.mean() > JUMPS:
         return np.zeros_like(drift)
     return drift
-
-
-def _changed(frame: np.ndarray, first: np.ndarray, edges: np.ndarray) -> float:
-    """Share of the edges at which `frame` is not `first`."""
-    return float((np.abs(frame[edges].mean(-1, dtype=np.float32) - first[edges]) > EDGE).mean())
 
 
 def _spectrum(image: np.ndarray) -> np.ndarray:

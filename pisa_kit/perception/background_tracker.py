@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from pisa_kit.clips.clip import Clip
 from pisa_kit.core.errors import InputError
-from pisa_kit.perception.background import camera_drift, dot, masked_background, median_background
+from pisa_kit.perception.background import Background, camera_drift, dot, masked_background, median_background
 
 SIZE_RANGE = (0.3, 2.0)  # plausible area from one frame to the next, as a ratio
 CUT_PENALTY = 0.15  # by how much better a component cut down to the object's colours must fit than a whole one
@@ -41,32 +42,41 @@ def track_background(frames: np.ndarray, start: np.ndarray | tuple[float, float]
     Raises:
         InputError: frames or start of the wrong kind, or there is no object at the point.
     """
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
-        problem = f"has shape {frames.shape} and dtype {frames.dtype}"
-        raise InputError("track_background", "frames", problem, "Give (T, H, W, 3) uint8.")
+    Clip(frames, 1.0, name="track_background")  # refuses frames of another kind
     start = np.asarray(start)
     if start.shape == (2,):
-        return _track_point(frames, float(start[0]), float(start[1]))
-    if start.shape != frames.shape[1:3] or start.dtype != bool or not start.any():
-        problem = f"has shape {start.shape}, dtype {start.dtype} and {np.count_nonzero(start)} pixels"
-        raise InputError("track_background", "start", problem, "Give a non-empty (H, W) bool mask or a point (x, y).")
+        check_point(start, frames, "track_background", "start")
+        return _track_point(frames, (int(start[1]), int(start[0])))
+    check_start(start, frames, "track_background")
     return _track_mask(frames, start, camera_drift(frames, start))
 
 
-def _track_point(frames: np.ndarray, x: float, y: float) -> Track:
-    """Of the readings of a click, the track that the later frames confirm best."""
+def check_start(start: np.ndarray, frames: np.ndarray, file) -> None:
+    """InputError unless `start` is the mask of an object in frame 0."""
+    if start.shape != frames.shape[1:3] or start.dtype != bool or not start.any():
+        problem = f"has shape {start.shape}, dtype {start.dtype} and {np.count_nonzero(start)} pixels"
+        raise InputError(file, "start", problem, "Give a non-empty (H, W) bool mask of frame 0.")
+
+
+def check_point(point, frames: np.ndarray, file, field: str = "point") -> None:
+    """InputError unless `point` (x, y) lies in the frames (T, H, W, 3)."""
     height, width = frames.shape[1:3]
-    if not (0 <= x < width and 0 <= y < height):
-        problem = f"is ({x:g}, {y:g}), outside the {width}x{height} frame"
-        raise InputError("track_background", "start", problem, "Give a pixel (x, y) of the object in frame 0.")
-    pixel = int(y), int(x)
+    if len(point) != 2 or not (0 <= point[0] < width and 0 <= point[1] < height):
+        problem = f"is {tuple(map(float, point))}, outside the {width}x{height} frame"
+        raise InputError(file, field, problem, "Give a pixel (x, y) of the object in the first frame, rotated and cut.")
+
+
+def _track_point(frames: np.ndarray, pixel: tuple[int, int]) -> Track:
+    """Of the readings of a click, the track that the later frames confirm best."""
     grown = _grow_colour(frames[0], pixel)
-    drift = camera_drift(frames, grown)
-    changing = _changing_component(frames, drift, pixel)
-    readings = [grown] if changing is None else [changing, _component(changing & grown, pixel)]
+    drift, readings = camera_drift(frames, grown), [grown]
+    changing, _ = median_background(frames, drift).foreground(frames[0], (0, 0))
+    if changing[pixel]:
+        changing = _fill(_component(changing, pixel))
+        readings = [changing, _component(changing & grown, pixel)]
     readings = [mask for mask in readings if 4 <= mask.sum() <= mask.size / 4]
     if not readings:
-        problem = f"shows no object at ({x:g}, {y:g}): nothing moves there, and the colour there fills the picture"
+        problem = f"shows no object at {pixel[::-1]}: nothing moves there, and the colour there fills the picture"
         raise InputError("track_background", "start", problem, "Click the object in frame 0, or give its mask.")
     tracks = [_track_mask(frames, mask, drift) for mask in readings]
     return min(tracks, key=_inconsistency)
@@ -99,12 +109,6 @@ def _grow_colour(frame: np.ndarray, pixel: tuple[int, int]) -> np.ndarray:
     return best
 
 
-def _changing_component(frames: np.ndarray, drift: np.ndarray, pixel: tuple[int, int]) -> np.ndarray | None:
-    """What differs at `pixel` between frame 0 and the median over time; None if nothing does."""
-    changing = median_background(frames, drift).foreground(frames[0], (0, 0))
-    return _fill(_component(changing, pixel)) if changing[pixel] else None
-
-
 def _component(mask: np.ndarray, pixel: tuple[int, int]) -> np.ndarray:
     """The connected part of a mask that holds `pixel`; empty if the mask does not."""
     labels, _ = ndimage.label(mask)
@@ -125,9 +129,7 @@ def _track_mask(frames: np.ndarray, start: np.ndarray, drift: np.ndarray) -> Tra
     follower = _Follower(frames[0], start)
     for index in range(1, len(frames)):
         window = follower.window()
-        foreground = background.foreground(frames[index], drift[index], window)
-        plate = background.seen_from(drift[index], window)
-        masks[index][window] = follower.follow(frames[index][window], plate, foreground, window)
+        masks[index][window] = follower.follow(frames[index], background, drift[index], window)
     return Track(masks, ~masks.any(axis=(1, 2)))
 
 
@@ -140,9 +142,8 @@ def _palette(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
     outside = ~ndimage.binary_dilation(mask[near], iterations=2)
     shares = []
     for pixels in (frame[inside], frame[near][outside]):
-        counts = np.zeros((16, 16, 16), np.float32)
-        np.add.at(counts, tuple((pixels >> 4).T), 1 / max(len(pixels), 1))
-        shares.append(ndimage.uniform_filter(counts, 3, mode="constant"))
+        counts, _ = np.histogramdd(pixels, 16, [(0, 256)] * 3)
+        shares.append(ndimage.uniform_filter(counts / max(len(pixels), 1), 3, mode="constant"))
     return shares[0] > np.maximum(shares[1], 1e-4)
 
 
@@ -175,19 +176,17 @@ class _Follower:
         high = np.clip(self.predicted + margin + 1, low + 1, self.shape).astype(int)
         return slice(low[0], high[0]), slice(low[1], high[1])
 
-    def follow(self, image: np.ndarray, plate: np.ndarray, foreground: np.ndarray, window) -> np.ndarray:
+    def follow(self, frame: np.ndarray, background: Background, offset, window) -> np.ndarray:
         """(h, w) bool: the object in the `window` of a new frame, or nothing; remembers it for the next one.
 
         What the difference shows is tried as it is and, for an object that touches something else that moves,
         cut down to the colours of the object.
-
-        Args:
-            image, plate: (h, w, 3), the frame and the background there.
-            foreground: (h, w) bool.
         """
-        corner = np.array([part.start for part in window])
+        image, corner = frame[window], np.array([part.start for part in window])
+        foreground, plate = background.foreground(frame, offset, window)
         coloured = self.palette[tuple(np.moveaxis(image >> 4, -1, 0))]
-        mixed = foreground & self._mixed(image, plate)
+        change, towards = image - plate, self.color - plate  # a blurred object lies between background and its colour
+        mixed = dot(change, towards) > MIXED_COSINE * np.sqrt(dot(change, change) * dot(towards, towards))
         cost, found = self._choose(foreground, coloured, mixed, corner)
         cut_cost, cut = self._choose(foreground & coloured, coloured, mixed, corner)
         if cut_cost + CUT_PENALTY < cost:
@@ -202,11 +201,6 @@ class _Follower:
         self.area = 0.7 * self.area + 0.3 * float(found.sum())
         return found
 
-    def _mixed(self, image: np.ndarray, plate: np.ndarray) -> np.ndarray:
-        """(h, w) bool: pixels that go from the background towards the object's colour, as a blurred object does."""
-        change, towards = image - plate, self.color - plate
-        return dot(change, towards) > MIXED_COSINE * np.sqrt(dot(change, change) * dot(towards, towards))
-
     def _choose(self, foreground, coloured, mixed, corner) -> tuple[float, np.ndarray]:
         """Cost and mask of the component that best has place, size and colours; infinite if none is plausible.
 
@@ -219,9 +213,7 @@ class _Follower:
         if not len(sized):
             return np.inf, foreground
         ratio = areas[sized - 1] / self.area
-        share, blurred = (
-            np.bincount(labels[pixels], minlength=count + 1)[sized] / areas[sized - 1] for pixels in (coloured, mixed)
-        )
+        share, blurred = (ndimage.mean(pixels, labels, sized) for pixels in (coloured, mixed))
         centers = np.array(ndimage.center_of_mass(foreground, labels, sized)) + corner
         distance = np.linalg.norm(centers - self.predicted, axis=1)
         cost = distance / self.reach + np.abs(np.log(ratio)) + COLOUR_WEIGHT * (1 - share)

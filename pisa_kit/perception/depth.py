@@ -1,14 +1,17 @@
 """How far: inverse depth of single frames. Nets are called picture to inverse depth; Depth Anything V2 fits there."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import nn
 from transformers import DepthAnythingForDepthEstimation
 
-from pisa_kit.core.errors import InputError, first_line
+from pisa_kit.core.checks import check
 from pisa_kit.core.storage import WEIGHTS
 from pisa_kit.perception.nets import DepthNet, load_net
-from pisa_kit.perception.tensors import for_imagenet
+from pisa_kit.perception.tensors import for_imagenet, loading
 
 
 def load_depth(folder=WEIGHTS) -> DepthNet:
@@ -33,7 +36,7 @@ DEPTH_ANYTHING = "depth-anything/Depth-Anything-V2-Small-hf"
 
 
 class DepthAnything(nn.Module):
-    """Depth Anything V2 behind the call of `tiny_nets.DepthNet`: relative inverse depth, any size of picture.
+    """Depth Anything V2 behind the call of `nets.DepthNet`: relative inverse depth, any size of picture.
 
     Args:
         model: e.g. `DepthAnythingForDepthEstimation.from_pretrained("depth-anything/Depth-Anything-V2-Small-hf")`.
@@ -43,19 +46,16 @@ class DepthAnything(nn.Module):
     def __init__(self, model: DepthAnythingForDepthEstimation, side: int = 518):
         super().__init__()
         self.model, self.side = model.eval().requires_grad_(False), side
-        if side % 14:
-            raise InputError("DepthAnything", "side", f"is {side}", f"Use {max(side // 14, 1) * 14}.")
+        multiple = Annotated[int, Field(gt=0, multiple_of=14)]
+        check(multiple, side, "DepthAnything", "side", f"Use {max(side // 14, 1) * 14}.")
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        """See `tiny_nets.DepthNet.forward`."""
+        """See `nets.DepthNet.forward`."""
         found = self.model(pixel_values=for_imagenet(picture, self.side)).predicted_depth
         return F.interpolate(found[:, None], picture.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 
 def load_depth_anything(weights: str = DEPTH_ANYTHING) -> DepthAnything:
     """Depth Anything V2 from the hub, its cache or a folder; raises InputError for weights that cannot be loaded."""
-    try:
+    with loading(weights, "Get it with `pisa download depth-anything-v2` and name its folder."):
         return DepthAnything(DepthAnythingForDepthEstimation.from_pretrained(weights, use_safetensors=True))
-    except (OSError, ValueError, RuntimeError) as error:
-        remedy = "Get it with `pisa download depth-anything-v2` and name its folder."
-        raise InputError(weights, "weights", f"cannot be loaded ({first_line(error)})", remedy) from error

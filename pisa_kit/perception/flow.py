@@ -1,12 +1,16 @@
 """What moves: optical flow between neighbouring frames. Nets are called (first, second) to pixels; RAFT fits there."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import nn
 
-from pisa_kit.core.errors import InputError, first_line
+from pisa_kit.core.checks import check
 from pisa_kit.core.storage import WEIGHTS
 from pisa_kit.perception.nets import FlowNet, load_net
+from pisa_kit.perception.tensors import loading
 
 
 def load_flow(folder=WEIGHTS) -> FlowNet:
@@ -30,7 +34,7 @@ def video_flow(model: nn.Module, video: torch.Tensor) -> torch.Tensor:
 
 
 class Raft(nn.Module):
-    """torchvision's RAFT behind the call of `tiny_nets.FlowNet`; pictures of any size.
+    """torchvision's RAFT behind the call of `nets.FlowNet`; pictures of any size.
 
     Args:
         model: e.g. `torchvision.models.optical_flow.raft_large(weights="C_T_V2")`.
@@ -41,11 +45,10 @@ class Raft(nn.Module):
     def __init__(self, model: nn.Module, side: int = 256, iterations: int = 20):
         super().__init__()
         self.model, self.side, self.iterations = model.eval().requires_grad_(False), side, iterations
-        if side % 8 or side < 128:
-            raise InputError("Raft", "side", f"is {side}", f"Use {max(side // 8 * 8, 128)}.")
+        check(Annotated[int, Field(ge=128, multiple_of=8)], side, "Raft", "side", f"Use {max(side // 8 * 8, 128)}.")
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """See `tiny_nets.FlowNet.forward`."""
+        """See `nets.FlowNet.forward`."""
         height, width = first.shape[-2:]
         square = (self.side, self.side)
         pair = [F.interpolate(picture, square, mode="bilinear", antialias=True) for picture in (first, second)]
@@ -56,13 +59,7 @@ class Raft(nn.Module):
 
 def load_raft() -> Raft:
     """RAFT with torchvision's weights; raises InputError without torchvision or where they cannot be fetched."""
-    remedy = 'pip install "pisa_kit[gpu]", or use the preset\'s perception "tiny".'
-    try:
+    with loading("RAFT", 'Connect, and pip install "pisa_kit[gpu]"; or use the preset\'s perception "tiny".'):
         from torchvision.models.optical_flow import raft_large
-    except (ImportError, RuntimeError) as error:
-        raise InputError("RAFT", "torchvision", f"cannot be used ({first_line(error)})", remedy) from error
-    try:
+
         return Raft(raft_large(weights="C_T_V2"))
-    except (OSError, RuntimeError) as error:
-        problem = f"cannot be fetched ({first_line(error)})"
-        raise InputError("RAFT", "weights", problem, "Connect, and try again.") from error

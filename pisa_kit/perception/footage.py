@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -9,8 +10,9 @@ from pisa_kit.clips.clip import Clip, check_fps
 from pisa_kit.clips.formats import write_clip
 from pisa_kit.clips.media import read_rotation, read_video
 from pisa_kit.clips.resize import to_square
+from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
-from pisa_kit.perception.background_tracker import Track, track_background
+from pisa_kit.perception.background_tracker import Track, check_point, track_background
 
 
 def import_video(
@@ -51,7 +53,7 @@ def import_video(
     check_fps(fps, path)
     frames, source, scale = read_footage(path, rotate, start, end, longest)
     points = {frame: np.array(place, float) * scale for frame, place in ({0: point} | (fixes or {})).items()}
-    _check_points(points, frames, path, "frame")
+    _check_points(points, frames, path)
     if crop is not None:
         frames, points = _crop(frames, points, [round(value * scale) for value in crop], path)
         source["crop"] = list(crop)
@@ -75,8 +77,7 @@ def read_footage(path, rotate=None, start=0, end=None, longest=None) -> tuple[np
         frames (T, H, W, 3) uint8; where they come from, for `info["source"]`; their pixels per pixel of the video.
     """
     rotate = read_rotation(path) if rotate is None else rotate
-    if rotate not in (0, 90, 180, 270):
-        raise InputError(path, "rotate", f"is {rotate!r}", "Give 0, 90, 180 or 270 degrees clockwise.")
+    check(Literal[0, 90, 180, 270], rotate, path, "rotate", "Give degrees clockwise.")
     frames, _ = read_video(path, start, end, longest)
     source = {"file": Path(path).name, "start": start, "end": start + len(frames), "rotate": rotate}
     scale = max(frames.shape[1:3]) / max(read_video(path, 0, 1)[0].shape[1:3]) if longest else 1.0
@@ -93,32 +94,27 @@ def follow(frames: np.ndarray, points: dict[int, tuple[float, float]]) -> Track:
     Raises:
         InputError: no point, or none on an object.
     """
-    _check_points(points, frames, "points", "frame")
+    _check_points(points, frames, "points")
     masks = np.zeros(frames.shape[:3], bool)
     for frame in sorted(points):
         masks[frame:] = track_background(frames[frame:], tuple(points[frame])).masks
     return Track(masks, ~masks.any((1, 2)))
 
 
-def _check_points(points: dict, frames: np.ndarray, label, area: str) -> None:
-    height, width = frames.shape[1:3]
+def _check_points(points: dict, frames: np.ndarray, label) -> None:
     if not points or not all(0 <= frame < len(frames) for frame in points):
         problem = f"name the frames {sorted(points)} of {len(frames)}"
         raise InputError(label, "points", problem, "Name the object's pixel in at least one frame.")
     for point in points.values():
-        if len(point) != 2 or not (0 <= point[0] < width and 0 <= point[1] < height):
-            problem = f"is {tuple(map(float, point))}, outside the {width}x{height} {area}"
-            raise InputError(label, "point", problem, "Give the pixel x,y of the object in the first frame, rotated.")
+        check_point(point, frames, label)
 
 
 def _crop(frames: np.ndarray, points: dict, crop, label) -> tuple[np.ndarray, dict]:
     left, top, width, height = crop
-    if left < 0 or top < 0 or width < 1 or height < 1:
-        raise InputError(label, "crop", f"is {tuple(crop)}", "Give left, top, width, height in pixels.")
-    if left + width > frames.shape[2] or top + height > frames.shape[1]:
-        problem = f"is {tuple(crop)}, beyond the {frames.shape[2]}x{frames.shape[1]} frame"
-        raise InputError(label, "crop", problem, "Stay within the rotated frame.")
+    if min(left, top) < 0 or min(width, height) < 1 or left + width > frames.shape[2] or top + height > frames.shape[1]:
+        problem = f"is {tuple(crop)} in a frame of {frames.shape[2]}x{frames.shape[1]}"
+        raise InputError(label, "crop", problem, "Give left, top, width, height in pixels of the rotated frame.")
     frames = frames[:, top : top + height, left : left + width]
     points = {frame: point - (left, top) for frame, point in points.items()}
-    _check_points(points, frames, label, "crop")
+    _check_points(points, frames, label)
     return frames, points

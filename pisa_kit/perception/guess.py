@@ -4,8 +4,6 @@ A small net reads the first frame and the object's mask and says where its centr
 alone, so its error is about what the picture leaves unknown: distance, size and bounciness are not in it.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from scipy import ndimage
@@ -16,8 +14,6 @@ from pisa_kit.core.storage import WEIGHTS
 from pisa_kit.perception.nets import Block, load_net, shrink
 from pisa_kit.perception.tensors import to_video
 
-WIDTH, FRAMES = 16, 17  # of the net that ships
-
 
 class GuessNet(nn.Module):
     """First frame and mask to the path of the mask's centre, at the times of the frames.
@@ -27,7 +23,7 @@ class GuessNet(nn.Module):
         frames: of the path.
     """
 
-    def __init__(self, width: int = WIDTH, frames: int = FRAMES):
+    def __init__(self, width: int = 16, frames: int = 17):
         super().__init__()
         widths = [6, width, 2 * width, 4 * width, 4 * width]
         blocks = [Block(*sizes) for sizes in zip(widths, widths[1:], strict=False)]
@@ -54,7 +50,7 @@ class GuessNet(nn.Module):
         return torch.cat([torch.zeros_like(path[:, :1]), path], 1)
 
 
-def load_guess(folder: Path = WEIGHTS) -> GuessNet:
+def load_guess(folder=WEIGHTS) -> GuessNet:
     """The guess that ships, for the default videos; raises InputError for weights that are missing or damaged."""
     return load_net(folder, "guess", GuessNet)
 

@@ -1,16 +1,18 @@
 """The perception nets that ship with the kit: a U-Net and what it is used for. Differentiable from the pixels on."""
 
 from pathlib import Path
+from typing import Literal
 
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute
+from typing_extensions import TypedDict
 
+from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import atomic_path, read_json, write_json
+from pisa_kit.core.storage import atomic_path, open_tensors, read_json, write_json
 
 FLOW_UNIT = 4.0  # pixels: about what a falling object moves in a frame of 64x64 pixels, so that outputs are about 1
 FAR = 100.0  # metres; nothing is predicted farther away
@@ -56,7 +58,8 @@ class UNet(nn.Module):
             maps.append(self._call(block, F.avg_pool2d(maps[-1], 2), again))
         found = coarse = maps.pop()
         for block in self.up:
-            found = self._call(block, torch.cat([_twice(found), maps.pop()], 1), again)
+            finer = F.interpolate(found, scale_factor=2, mode="bilinear", align_corners=False)
+            found = self._call(block, torch.cat([finer, maps.pop()], 1), again)
         return self.head(found), coarse.amax((2, 3))
 
     @staticmethod
@@ -79,10 +82,6 @@ def enlarge(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return found[:, 0].unflatten(0, maps.shape[:-2])
 
 
-def _twice(x: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-
 class MaskTracker(nn.Module):
     """Finds in every frame the object that a mask shows in frame 0, or says that it is gone.
 
@@ -101,14 +100,11 @@ class MaskTracker(nn.Module):
         """Tracks the object.
 
         Args:
-            video: (B, 3, T, H, W) in [-1, 1].
+            video: (B, 3, T, H, W) in [-1, 1]; sides divisible by 4.
             mask: (B, H, W), the object in frame 0, 0 or 1 (bool or float).
 
         Returns:
             Logits of the masks (B, T, H, W) and of the object's presence (B, T); those of frame 0 repeat `mask`.
-
-        Raises:
-            InputError: sides that are not divisible by 4.
         """
         size, start = video.shape[-2:], mask.to(video.dtype)
         video, mask = shrink(video), shrink(start[:, None])[:, 0]
@@ -241,14 +237,18 @@ def erase(video: torch.Tensor, masks: torch.Tensor, gone: torch.Tensor) -> tuple
 WIDTHS = (8, 16, 24, 32)  # channels of a net's finest level
 
 
+class NetConfig(TypedDict):
+    """What config.json holds, as far as reading needs it."""
+
+    net: str
+    width: Literal[WIDTHS]
+
+
 def save_net(folder, model: nn.Module, width: int, training: dict, clips: list[int]):
-    """Writes a net for `load_net`.
+    """Writes config.json and model.safetensors for `load_net`: the net's width, and how it was made.
 
     Args:
-        folder: receives config.json and model.safetensors.
-        width: the net's only argument.
-        training: settings of the training that made it.
-        clips: how many clips it learned from, true and reconstructed.
+        clips: how many it learned from, true and reconstructed.
     """
     about = {"net": type(model).__name__, "width": width, "clips": clips, "training": training}
     with atomic_path(Path(folder) / "model.safetensors") as temporary:
@@ -259,31 +259,18 @@ def save_net(folder, model: nn.Module, width: int, training: dict, clips: list[i
 def load_net(folder, name: str, kind: type[nn.Module]) -> nn.Module:
     """The net in `folder`/`name`, ready for use: its parameters take no gradients, its input does.
 
-    Args:
-        kind: the class it must be of.
-
     Raises:
-        InputError: files that are missing, damaged or of another net.
+        InputError: files that are missing, damaged or of a net that is no `kind`.
     """
-    config_path, path = Path(folder) / name / "config.json", Path(folder) / name / "model.safetensors"
+    config, path = Path(folder) / name / "config.json", Path(folder) / name / "model.safetensors"
     remedy = f"Make the weights with `pisa pretrain {name}`, or install the kit again."
-    config = read_json(config_path)
-    if not isinstance(config, dict) or not {"net", "width"} <= config.keys():
-        raise InputError(config_path, "net, width", "are missing", remedy)
-    if config["width"] not in WIDTHS:
-        raise InputError(config_path, "width", f"is {config['width']!r}, not one of {WIDTHS}", remedy)
-    if config["net"] != kind.__name__:
-        raise InputError(config_path, "net", f"is {config['net']!r}, not {kind.__name__!r}", remedy)
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except FileNotFoundError as error:
-        raise InputError(path, "weights", "do not exist", remedy) from error
-    except (OSError, SafetensorError) as error:
-        raise InputError(path, "weights", f"are damaged ({error})", remedy) from error
-    model = kind(config["width"])
+    found = check(NetConfig, read_json(config), config, remedy=remedy)
+    check(Literal[kind.__name__], found["net"], config, "net", remedy)
+    with open_tensors(path, remedy) as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+    model = kind(width := found["width"])
     shapes, known = ({key: t.shape for key, t in each.items()} for each in (tensors, model.state_dict()))
     if shapes != known or not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        problem = f"do not fit a {kind.__name__} of width {config['width']}, or are not finite"
-        raise InputError(path, "weights", problem, remedy)
+        raise InputError(path, "weights", f"do not fit a {kind.__name__} of width {width}, or are not finite", remedy)
     model.load_state_dict(tensors)
     return model.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # twice as fast on CPUs

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -14,13 +14,11 @@ from pisa_kit.clips.resize import resample, to_square
 from pisa_kit.core import artefacts
 from pisa_kit.core.checks import Fps, Frames, PlainName, Side, check, check_fields, check_same
 from pisa_kit.core.devices import check_device
-from pisa_kit.core.errors import InputError, check_choice
+from pisa_kit.core.errors import InputError
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import locked, read_json, write_json
 from pisa_kit.perception.background_tracker import track_background
 from pisa_kit.perception.trackers import SAM2, Sam2, load_sam2
-
-TRACKERS = ("background", "sam2")
 
 
 @dataclass(frozen=True)
@@ -40,16 +38,15 @@ class Settings:
     fps: Fps | None = None
     frames: Frames | None = None
     crop: bool = False
-    tracker: str = "background"
+    tracker: Literal["background", "sam2"] = "background"
     weights: str = SAM2
 
     def __post_init__(self):
         check_fields(self, "arguments")
-        check_choice(self.tracker, TRACKERS, "tracker")
 
 
 class Entry(TypedDict, total=False):
-    """One clip: what became of it."""
+    """One clip: what became of it; `lost` numbers the frames without the object."""
 
     frames: int
     lost: list[int]
@@ -71,14 +68,14 @@ def prepare(source, out, settings: Settings, device: str = "cpu", verify: bool =
     Masks that come with a clip are used as they are. A real clip's dropped object is tracked from its annotated points.
 
     Args:
-        source: folder or zip with clips in any of `layouts.LAYOUTS`, e.g. PisaBench's real.zip or sim.zip/unseen.
+        source: folder or zip with clips in any of `formats.LAYOUTS`, e.g. PisaBench's real.zip or sim.zip/unseen.
         out: receives one npz per clip and manifest.json.
         settings: see `Settings`.
         device: of SAM 2.
         verify: of clips that are there, compare the hash with the manifest's, too, not the size alone.
 
     Returns:
-        The manifest: "settings" and "clips": name to {"frames", "lost": frames without the object} or {"error"}.
+        The `Manifest`.
 
     Raises:
         InputError: nothing to prepare, or a folder prepared with other settings.
@@ -98,14 +95,16 @@ def _prepare(
     manifest = out / "manifest.json"
     wanted = {"source": str(Path(source).resolve())} | asdict(settings)
     found = _read_manifest(manifest) if manifest.exists() else {"settings": wanted, "clips": {}}
-    check_same(found["settings"], wanted, manifest, "the clips that are already there")
+    check_same(found["settings"], wanted, manifest, "Choose another folder, or the original settings.")
     for location in Bar(locations, desc=f"preparing {out.name}", unit="clip"):
         path, known = out / f"{location.name}.npz", found["clips"].get(location.name, {})
         if "frames" in known and artefacts.is_whole(path, known, verify):
             continue
         try:
             check(PlainName, location.name, location, "name", "Rename the file.")
-            clip = _shaped(read_clip(location), settings)
+            clip = to_square(read_clip(location), settings.size, settings.crop)
+            if settings.fps or settings.frames:
+                clip = resample(clip, settings.fps or clip.fps, settings.frames)
             clip = clip if clip.masks is not None else _tracked(clip, tracker)
             if not clip.dropped[0].any():
                 problem = "does not show the dropped object"
@@ -124,11 +123,9 @@ def lines(manifest: dict) -> list[str]:
     """Text for a terminal: `prepared n of N`, clips in which the object is lost, and what failed, by name."""
     clips = manifest["clips"]
     done = {name: entry for name, entry in clips.items() if "frames" in entry}
-    text = [f"prepared {len(done)} of {len(clips)}"]
-    text += [
-        f"lost in {len(one['lost'])} of {one['frames']} frames: {name}" for name, one in done.items() if one["lost"]
-    ]
-    return text + [f"failed: {name}: {entry['error']}" for name, entry in clips.items() if "error" in entry]
+    lost = {name: f"{len(one['lost'])} of {one['frames']} frames" for name, one in done.items() if one["lost"]}
+    failed = [f"failed: {name}: {entry['error']}" for name, entry in clips.items() if "error" in entry]
+    return [f"prepared {len(done)} of {len(clips)}", *(f"lost in {n}: {name}" for name, n in lost.items()), *failed]
 
 
 def read_prepared(folder) -> list[Clip]:
@@ -157,20 +154,14 @@ def _read_manifest(path: Path) -> dict:
     return found
 
 
-def _shaped(clip: Clip, settings: Settings) -> Clip:
-    square = to_square(clip, settings.size, settings.crop)
-    if settings.fps is None and settings.frames is None:
-        return square
-    return resample(square, settings.fps or square.fps, settings.frames)
-
-
 def _tracked(clip: Clip, tracker: Sam2 | None) -> Clip:
     """The clip with the mask of its dropped object, which its annotated points name."""
     if "points" not in clip.info:
         remedy = "Give masks, or a clip_info.json with points."
         raise InputError(clip.name, "points", "are missing, and so are masks", remedy)
     points = clip.info["points"][dropped_index(clip.info["points"])]
-    if tracker is not None:
-        return replace(clip, masks=tracker.follow(clip.frames, points).masks[:, None])
-    place = tuple(np.mean(points["positive"], 0).tolist())
-    return replace(clip, masks=track_background(clip.frames, place).masks[:, None])
+    if tracker is None:
+        track = track_background(clip.frames, np.mean(points["positive"], 0))
+    else:
+        track = tracker.follow(clip.frames, points)
+    return replace(clip, masks=track.masks[:, None])

@@ -1,6 +1,6 @@
 """Who is where: the object of frame 0 in every later frame, by background difference or by a net.
 
-Nets are called like `tiny_nets.MaskTracker`, (video, mask of frame 0) to logits of masks and presence: SAM 2 fits
+Nets are called like `nets.MaskTracker`, (video, mask of frame 0) to logits of masks and presence: SAM 2 fits
 behind the same call.
 """
 
@@ -18,11 +18,11 @@ from pisa_kit.clips.annotations import dropped_index
 from pisa_kit.clips.clip import Clip
 from pisa_kit.core.checks import Few, check
 from pisa_kit.core.devices import check_device
-from pisa_kit.core.errors import InputError, check_choice, first_line
+from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.core.storage import WEIGHTS
-from pisa_kit.perception.background_tracker import Track, track_background
+from pisa_kit.perception.background_tracker import Track, check_start, track_background
 from pisa_kit.perception.nets import PROMPT, MaskTracker, load_net
-from pisa_kit.perception.tensors import for_imagenet, to_video
+from pisa_kit.perception.tensors import for_imagenet, loading, to_video
 
 NETS = ("judge", "reward")  # mask trackers that learned from different clips
 SAM2 = "facebook/sam2.1-hiera-large"
@@ -30,14 +30,7 @@ EVALUATION = ("background", "judge", "sam2")  # what may judge a model: never th
 
 
 def load_tracker(name: str, folder=WEIGHTS) -> MaskTracker:
-    """The mask tracker "judge" or "reward", frozen; its call is differentiable from the pixels on.
-
-    Args:
-        folder: holds a folder of that name, as `pisa pretrain` writes it.
-
-    Raises:
-        InputError: another name, or weights that are missing, damaged or of another net.
-    """
+    """The mask tracker "judge" or "reward", frozen, from a folder of that name in `folder`; errors of `load_net`."""
     return load_net(folder, check_choice(name, NETS, "tracker"), MaskTracker)
 
 
@@ -45,20 +38,14 @@ def load_tracker(name: str, folder=WEIGHTS) -> MaskTracker:
 def track_net(model: nn.Module, frames: np.ndarray, start: np.ndarray) -> Track:
     """Follows the object that `start` shows in frame 0 with a net.
 
+    A frame is lost if the net says that the object is gone or finds no pixel of it.
+
     Args:
         model: (video, mask) to logits of masks (B, T, H, W) and of presence (B, T), see `MaskTracker`.
         frames: (T, H, W, 3) uint8.
-        start: (H, W) bool, the object in frame 0, which is returned as it is.
-
-    Returns:
-        The track; a frame is lost if the net says that the object is gone or finds no pixel of it.
-
-    Raises:
-        InputError: frames or start of the wrong kind or size.
+        start: (H, W) bool, the object in frame 0, which is returned as it is; InputError for another.
     """
-    if start.shape != frames.shape[1:3] or start.dtype != bool or not start.any():
-        problem = f"has shape {start.shape}, dtype {start.dtype} and {np.count_nonzero(start)} pixels"
-        raise InputError("track_net", "start", problem, "Give a non-empty (H, W) bool mask.")
+    check_start(start, frames, "track_net")
     place = next(model.parameters()).device
     logits, presence = model(to_video(frames[None]).to(place), torch.from_numpy(start)[None].to(place))
     masks = ((logits > 0) & (presence >= 0)[..., None, None])[0].cpu().numpy()
@@ -77,14 +64,12 @@ def track_clips(
         clips: frames of predictions (anything but `frames` is ignored).
         truths: the clips they predict, in the same order, of the same size, with masks.
         workers: processes of the background tracker; the net uses torch's threads.
-        tracker: "background", "judge", "sam2", or a SAM 2 that is loaded already.
+        tracker: "background", "judge", "sam2", or a SAM 2 that is loaded already; "reward" is refused,
+            because it trains models and must not judge them.
         folder: the net's weights, see `load_tracker`.
 
     Returns:
         The clips with `masks` (T, 1, H, W); the mask of a frame in which the object is lost is empty.
-
-    Raises:
-        InputError: an unknown tracker, or "reward": models are not judged by the tracker that trained them.
     """
     if tracker == "reward":
         problem = "'reward' trains models and must not judge them"
@@ -109,7 +94,7 @@ def track_clips(
 
 
 class Sam2(nn.Module):
-    """SAM 2 behind the call of `tiny_nets.MaskTracker`, differentiable from the pixels on.
+    """SAM 2 behind the call of `nets.MaskTracker`, differentiable from the pixels on.
 
     transformers' own video loop runs in inference mode and its processor rounds to uint8; here the undecorated forward
     runs frame by frame on pixels that are resized and normalised as tensors. Of an object that SAM 2 has lost the mask
@@ -124,7 +109,7 @@ class Sam2(nn.Module):
         self.model = model.eval().requires_grad_(False)  # in training mode it drops the object's score
 
     def forward(self, video: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `tiny_nets.MaskTracker.forward`; any size."""
+        """See `nets.MaskTracker.forward`; any size."""
         tracks = [self._track(clip, start) for clip, start in zip(video.transpose(1, 2), mask, strict=True)]
         logits, presence = (torch.stack(each) for each in zip(*tracks, strict=True))
         return logits, presence
@@ -150,12 +135,11 @@ class Sam2(nn.Module):
         """
 
         def prompt(session, place: int, pixels: torch.Tensor):
-            named = [*points["positive"], *points.get("negative", [])]
+            yes, no = points["positive"], points.get("negative", [])
             scale = pixels.new_tensor([pixels.shape[-1] / frames.shape[2], pixels.shape[-2] / frames.shape[1]])
-            labels = [1] * len(points["positive"]) + [0] * len(points.get("negative", []))
-            inputs = {"point_coords": pixels.new_tensor(named)[None, None] * scale}
-            inputs["point_labels"] = torch.tensor(labels, dtype=torch.int32, device=pixels.device)[None, None]
-            session.add_point_inputs(place, 0, inputs)
+            coordinates = pixels.new_tensor([*yes, *no])[None, None] * scale
+            labels = torch.tensor([[[1] * len(yes) + [0] * len(no)]], dtype=torch.int32, device=pixels.device)
+            session.add_point_inputs(place, 0, {"point_coords": coordinates, "point_labels": labels})
 
         video = to_video(frames[None])[0].transpose(0, 1).to(self.model.device)
         logits, presence = self._run(video, prompt)
@@ -181,14 +165,7 @@ class Sam2(nn.Module):
 
 
 def load_sam2(weights: str = SAM2, device: str = "cpu") -> Sam2:
-    """SAM 2 from the hub, its cache or a folder.
-
-    Raises:
-        InputError: the weights cannot be loaded.
-    """
+    """SAM 2 from the hub, its cache or a folder; InputError for weights that cannot be loaded."""
     check_device(device)
-    try:
+    with loading(weights, "Get it with `pisa download sam2` and name its folder; or choose the tracker 'background'."):
         return Sam2(Sam2VideoModel.from_pretrained(weights, use_safetensors=True).to(device))
-    except (OSError, ValueError, RuntimeError) as error:
-        remedy = "Get it with `pisa download sam2` and name its folder; or choose the tracker 'background'."
-        raise InputError(weights, "weights", f"cannot be loaded ({first_line(error)})", remedy) from error

@@ -2,17 +2,18 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from joblib import delayed
 
 from pisa_kit.clips.clip import Clip
-from pisa_kit.core.errors import InputError, check_choice
+from pisa_kit.core.checks import Count, Pair, check_fields
 from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import read_npz, write_npz
 from pisa_kit.sim.diet import diet_clip, recolour
-from pisa_kit.sim.scenes import COLOURS, FAMILIES, SPLITS, article, sample
+from pisa_kit.sim.scenes import COLOURS, SHAPES, SPLITS, article, sample
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.sim.worlds import ambiguous_scene, between
@@ -30,7 +31,7 @@ class Corpus:
 
     Args:
         kind: "drops" of seen objects on seen backgrounds; "ambiguous" ones, whose picture shows many worlds; "diet",
-            generic motion of anything (`diet.diet_clip`); "anything", half of it, half drops, of all families, any
+            generic motion of anything (`diet.diet_clip`); "anything", half of it, half drops, seen and unseen, any
             object's mask.
         count: clips.
         first: scene seed of the first clip.
@@ -39,18 +40,16 @@ class Corpus:
         truth: also store depth and flow, as float16, for `read_truth`.
     """
 
-    kind: str
-    count: int
+    kind: Literal[KINDS]
+    count: Count
     first: int = CORPUS_SEED
     ranges: Ranges = Ranges()
     video: Video = Video()
-    prior: tuple[float, float] = (2.0, 3.5)
+    prior: Pair = (2.0, 3.5)
     truth: bool = False
 
     def __post_init__(self):
-        check_choice(self.kind, KINDS, "corpus")
-        if self.count < 1:
-            raise InputError("corpus", "clips", f"are {self.count}", "Ask for at least one.")
+        check_fields(self, "corpus")
 
     def clip(self, index: int) -> Clip:
         """Simulates clip number `index`; its "dropped" mask is the one that is stored."""
@@ -66,11 +65,7 @@ class Corpus:
 
 
 def write_corpus(folder, recipe: Corpus, workers: int = 2) -> Path:
-    """Simulates a corpus in files of at most `SHARD` clips; finished files are kept.
-
-    Args:
-        workers: processes.
-    """
+    """Simulates a corpus in files of at most `SHARD` clips, with `workers` processes; finished files are kept."""
     folder, starts = Path(folder), range(0, recipe.count, SHARD)
     missing = [start for start in starts if not (folder / f"{start // SHARD:04d}.npz").exists()]
     jobs = (delayed(_write_shard)(folder, start, recipe) for start in missing)
@@ -80,19 +75,16 @@ def write_corpus(folder, recipe: Corpus, workers: int = 2) -> Path:
 
 
 def _write_shard(folder: Path, start: int, recipe: Corpus):
-    rng, clips, masks = np.random.default_rng([recipe.first, start, 5]), [], []
-    for index in range(start, min(start + SHARD, recipe.count)):
-        clip = recipe.clip(index)
+    rng, masks = np.random.default_rng([recipe.first, start, 5]), []
+    clips = [recipe.clip(index) for index in range(start, min(start + SHARD, recipe.count))]
+    for clip in clips:
         shown = np.flatnonzero(clip.masks[0].any((1, 2)))
-        chosen = rng.choice(shown) if recipe.kind == "anything" and len(shown) else -1
-        clips.append(clip)
-        masks.append(clip.masks[:, chosen])
-    captions = np.frombuffer("\n".join(clip.caption for clip in clips).encode(), np.uint8)
-    arrays = {"frames": np.stack([clip.frames for clip in clips]), "captions": captions}
-    arrays |= {
-        name: np.stack([getattr(clip, name) for clip in clips]).astype(np.float16) for name in TRUTH if recipe.truth
-    }
-    write_npz(folder / f"{start // SHARD:04d}.npz", masks=np.packbits(np.stack(masks), axis=-1), **arrays)
+        masks.append(clip.masks[:, rng.choice(shown) if recipe.kind == "anything" and len(shown) else -1])
+    arrays = {"frames": np.stack([clip.frames for clip in clips]), "masks": np.packbits(np.stack(masks), axis=-1)}
+    arrays["captions"] = np.frombuffer("\n".join(clip.caption for clip in clips).encode(), np.uint8)
+    for name in TRUTH if recipe.truth else ():
+        arrays[name] = np.stack([getattr(clip, name) for clip in clips]).astype(np.float16)
+    write_npz(folder / f"{start // SHARD:04d}.npz", **arrays)
 
 
 def read_corpus(folder) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -128,17 +120,15 @@ def vary_captions(captions: list[str], seed: int, share: float = 0.7) -> list[st
     """
     rng = np.random.default_rng([seed, 5])
     colours = [colour for split in SPLITS for colour in COLOURS[split]]
-    shapes = [shape.replace("_", "-") for split in SPLITS for shape in FAMILIES["shapes"][split]]
+    shapes = [shape.replace("_", "-") for split in SPLITS for shape in SHAPES[split]]
 
     def other(sentence: str) -> str:
-        words = sentence.split()
-        if words[0] == "The":
-            return sentence
+        if sentence.startswith("The "):
+            return f"{sentence}."
         colour = str(rng.choice(colours))
-        return f"{article(colour)} {colour} {rng.choice(shapes)} {words[-1]}"
+        return f"{article(colour)} {colour} {rng.choice(shapes)} {sentence.split()[-1]}."
 
-    varied = []
-    for caption in captions:
-        sentences = [f"{sentence}." for sentence in caption.rstrip(".").split(". ")]
-        varied.append(" ".join(map(other, sentences)) if rng.random() < share else caption)
-    return varied
+    def varied(caption: str) -> str:
+        return " ".join(map(other, caption.rstrip(".").split(". "))) if rng.random() < share else caption
+
+    return list(map(varied, captions))

@@ -4,7 +4,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Any, Literal, NotRequired
 
 from joblib import delayed
 from typing_extensions import TypedDict
@@ -13,11 +13,11 @@ from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import LAYOUTS, read_clip, write_clip
 from pisa_kit.core import artefacts
 from pisa_kit.core.checks import Count, Few, PlainName, Seed, check, check_fields, check_same
-from pisa_kit.core.errors import InputError, check_choice
+from pisa_kit.core.errors import InputError
 from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import locked, read_json, write_json
-from pisa_kit.sim.scenes import SPLITS, sample
+from pisa_kit.sim.scenes import SPLITS, Scene, sample
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.sim.simulate import simulate
 
@@ -33,25 +33,21 @@ class Recipe:
     Args:
         count: number of clips.
         seed: scene seed of the first clip.
-        objects, backgrounds: "seen" or "unseen" families, see `scenes.sample`.
-        layout: how clips are written, see `layouts.write_clip`.
-        video: size of the videos.
-        ranges: what scenes are drawn from.
+        objects, backgrounds: "seen" or "unseen", see `scenes.sample`.
+        layout: how clips are written, see `formats.write_clip`.
+        video, ranges: see `settings`.
     """
 
     count: Count
     seed: Seed = 0
-    objects: str = "seen"
-    backgrounds: str = "seen"
-    layout: str = "npz"
+    objects: Literal[SPLITS] = "seen"
+    backgrounds: Literal[SPLITS] = "seen"
+    layout: Literal[WRITABLE] = "npz"
     video: Video = field(default_factory=Video)
     ranges: Ranges = field(default_factory=Ranges)
 
     def __post_init__(self):
         check_fields(self, "dataset")
-        check_choice(self.layout, WRITABLE, "layout")
-        check_choice(self.objects, SPLITS, "objects")
-        check_choice(self.backgrounds, SPLITS, "backgrounds")
 
     @property
     def cost(self) -> tuple[float, float]:
@@ -64,10 +60,13 @@ class Recipe:
         """Changes with anything that changes a clip: the recipe's numbers and the simulator's code."""
         return artefacts.key("clips", self)
 
+    def scene(self, index: int) -> Scene:
+        """What clip number `index` shows."""
+        return sample(self.seed + index, self.ranges, self.objects, self.backgrounds)
+
     def clip(self, index: int) -> Clip:
         """Simulates clip number `index`."""
-        scene = sample(self.seed + index, self.ranges, self.objects, self.backgrounds)
-        return simulate(scene, self.video.size, self.video.frames, self.video.fps, name=f"{index:05d}")
+        return simulate(self.scene(index), **asdict(self.video), name=f"{index:05d}")
 
 
 class Entry(TypedDict):
@@ -105,7 +104,8 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2, verify: bool = False
     wanted = json.loads(json.dumps({**asdict(recipe), "simulator": artefacts.code("clips")}))
     with locked(folder):
         found = _read_manifest(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
-        check_same(found["recipe"], wanted, manifest, "the dataset that is already there")
+        remedy = "Choose another folder, delete this one, or repeat the original settings."
+        check_same(found["recipe"], wanted, manifest, remedy)
         whole = {
             entry["name"]: entry
             for entry in found["clips"]
@@ -132,7 +132,7 @@ def _write_one(folder: Path, recipe: Recipe, index: int, whole: dict[str, dict])
         return whole[path.name]
     if not (path.exists() and _is_clip(path, recipe)):
         write_clip(recipe.clip(index), path, recipe.layout)
-    scene = sample(recipe.seed + index, recipe.ranges, recipe.objects, recipe.backgrounds)
+    scene = recipe.scene(index)
     return {
         "name": path.name,
         **artefacts.entry(path),

@@ -37,17 +37,15 @@ def diet_clip(seed: int, ranges: Ranges, video: Video, pans: bool = True) -> Cli
     rng = np.random.default_rng([seed, 40])
     scene = busy_scene(seed, ranges, 1 + int(rng.choice(4, p=MOVERS)), rng)
     seconds = (video.frames - 1) / video.fps
-    motions = {}
-    for index, thing in enumerate(scene.things):
-        if thing.bounds[0][2] > STANDING:
-            motions[index] = sample_motion(scene, seed + 7919 * index, seconds, thing)
+    hanging = {index: thing for index, thing in enumerate(scene.things) if thing.bounds[0][2] > STANDING}
+    motions = {i: sample_motion(scene, seed + 7919 * i, seconds, thing) for i, thing in hanging.items()}
     if rng.random() < PANS and pans:
         return _panned(scene, motions, _pan(rng, video), video)
     return simulate(scene, video.size, video.frames, video.fps, motion=motions)
 
 
 def busy_scene(seed: int, ranges: Ranges, movers: int, rng: np.random.Generator) -> Scene:
-    """A scene of any families in which `movers` things hang in the air, apart in the picture at the start."""
+    """A scene of seen and unseen things in which `movers` things hang in the air, apart in the picture at the start."""
     objects, backgrounds = rng.choice(SPLITS, 2, p=(0.6, 0.4))
     scene = sample(seed, ranges, str(objects), str(backgrounds))
     camera, more = scene.camera(1), []
@@ -73,9 +71,8 @@ def recolour(scene: Scene, seed: int) -> Scene:
     rng = np.random.default_rng([seed, 3])
     colour = lambda: tuple(map(float, rng.uniform(0.05, 0.95, 3)))  # noqa: E731
     things = tuple(replace(thing, rgb=colour()) for thing in scene.things)
-    return replace(
-        scene, things=things, floor=replace(scene.floor, rgb=colour()), wall=replace(scene.wall, rgb=colour())
-    )
+    floor, wall = (replace(surface, rgb=colour()) for surface in (scene.floor, scene.wall))
+    return replace(scene, things=things, floor=floor, wall=wall)
 
 
 def _pan(rng: np.random.Generator, video: Video) -> Pan:

@@ -74,11 +74,9 @@ class Motion:
 
     def stays_in_view(self, scene: Scene, thing: Thing, seconds: float) -> bool:
         """Is the thing inside the picture and above the floor from 0 to `seconds`?"""
-        for pose in self.poses(thing, np.linspace(0, seconds, 5)):
-            moved = replace(thing, position=tuple(pose[:3]), quaternion=tuple(pose[3:]))
-            if not scene.in_view(moved) or moved.bounds[0][2] < 0:
-                return False
-        return True
+        poses = self.poses(thing, np.linspace(0, seconds, 5))
+        path = (replace(thing, position=tuple(pose[:3]), quaternion=tuple(pose[3:])) for pose in poses)
+        return all(scene.in_view(moved) and moved.bounds[0][2] >= 0 for moved in path)
 
 
 def sample_motion(scene: Scene, seed: int, seconds: float, thing: Thing | None = None) -> Motion:

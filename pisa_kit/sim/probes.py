@@ -88,11 +88,6 @@ def focus(truth: Clip, index: int) -> Clip:
     scene = Scene.from_dict(truth.info["scene"], truth.name)
     order = [other for other in range(len(scene.things)) if other != index] + [index]
     turned = replace(scene, things=tuple(scene.things[other] for other in order))
-    return replace(
-        truth,
-        masks=truth.masks[:, order],
-        poses=truth.poses[:, order],
-        velocities=truth.velocities[:, order],
-        contacts=np.array([np.sqrt(2 * turned.height / turned.gravity)]),
-        info=truth.info | {"scene": turned.to_dict()},
-    )
+    arrays = {name: getattr(truth, name)[:, order] for name in ("masks", "poses", "velocities")}
+    contacts = np.array([np.sqrt(2 * turned.height / turned.gravity)])
+    return replace(truth, **arrays, contacts=contacts, info=truth.info | {"scene": turned.to_dict()})

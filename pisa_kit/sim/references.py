@@ -45,6 +45,9 @@ def vanish(scene: Scene, seed: int, ranges: Ranges, **video) -> np.ndarray:
     return np.where((clip.times > VANISH_AFTER)[:, None, None, None], empty.frames, clip.frames)
 
 
+SIMULATED = {"frozen": frozen, "slow gravity": slow_gravity, "ideal": ideal, "vanish": vanish}
+
+
 def reference_video(method: str, truth: Clip, seed: int, ranges: Ranges) -> Clip:
     """A simulated predictor's video of a simulated clip: frames alone, as of any generator."""
     scene = Scene.from_dict(truth.info["scene"], truth.name)
@@ -60,9 +63,6 @@ def bare(frames: np.ndarray, truth: Clip, method: str) -> Clip:
 def names() -> tuple[str, ...]:
     """All reference predictors."""
     return (*SIMULATED, *CEILINGS)
-
-
-SIMULATED = {"frozen": frozen, "slow gravity": slow_gravity, "ideal": ideal, "vanish": vanish}
 
 
 def best_guess(model: GuessNet, truth: Clip) -> np.ndarray:

@@ -1,15 +1,18 @@
-"""What is dropped where: `Scene`, its sampling from a seed and ranges, and the seen and unseen families."""
+"""What is dropped where: `Scene`, its sampling from a seed and ranges, and what is seen and unseen in training."""
 
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
+from pydantic import ConfigDict
 from scipy.spatial.transform import Rotation
 
 from pisa_kit.clips.clip import Camera
+from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.sim import shapes, textures
 from pisa_kit.sim.settings import GRAVITY, Ranges
 
+STRICT = ConfigDict(extra="forbid")  # of stored scenes: no unknown fields
 SPLITS = ("seen", "unseen")
 COLOURS = {
     "seen": {
@@ -31,16 +34,15 @@ BACKGROUNDS = {
     "seen": ((0.72, 0.62, 0.50), (0.60, 0.62, 0.66), (0.55, 0.60, 0.50), (0.78, 0.76, 0.72)),
     "unseen": ((0.50, 0.42, 0.38), (0.45, 0.52, 0.62), (0.62, 0.45, 0.50)),
 }
-FAMILIES = {
-    "shapes": {"seen": shapes.SEEN, "unseen": shapes.UNSEEN},
-    "textures": {"seen": textures.SEEN, "unseen": textures.UNSEEN},
-}
+SHAPES = {"seen": shapes.SEEN, "unseen": shapes.UNSEEN}
+TEXTURES = {"seen": textures.SEEN, "unseen": textures.UNSEEN}
 
 
 @dataclass(frozen=True)
 class Thing:
     """One object: what it is, how it looks, where it starts (centre in metres, quaternion w x y z)."""
 
+    __pydantic_config__ = STRICT
     shape: str
     size: float
     proportions: tuple[float, float]
@@ -72,6 +74,7 @@ class Thing:
 class Surface:
     """Look of the floor or the wall; `tile` is the side of one texture tile in metres."""
 
+    __pydantic_config__ = STRICT
     texture: str
     rgb: tuple[float, float, float]
     contrast: float
@@ -86,6 +89,7 @@ class Scene:
     The sun shines on the place at the distance `lit`, metres; None: the dropped object's.
     """
 
+    __pydantic_config__ = STRICT
     things: tuple[Thing, ...]
     floor: Surface
     wall: Surface
@@ -150,21 +154,12 @@ class Scene:
         Raises:
             InputError: unknown or missing field.
         """
-        try:
-            things = tuple(Thing(**{k: _tuples(v) for k, v in thing.items()}) for thing in data["things"])
-            surfaces = {k: Surface(**{n: _tuples(v) for n, v in data[k].items()}) for k in ("floor", "wall")}
-            return Scene(**{**{k: _tuples(v) for k, v in data.items()}, "things": things, **surfaces})
-        except (TypeError, KeyError) as error:
-            raise InputError(file, "scene", f"cannot be rebuilt ({error})", "Simulate the clip again.") from error
+        return check(Scene, data, file, "scene", "Simulate the clip again.")
 
 
 def article(word: str) -> str:
     """ "An" or "A", as the word wants it."""
     return "An" if word[0] in "aeiou" else "A"
-
-
-def _tuples(value):
-    return tuple(value) if isinstance(value, list) else value
 
 
 def sample(seed: int, ranges: Ranges | None = None, objects: str = "seen", backgrounds: str = "seen") -> Scene:
@@ -176,8 +171,8 @@ def sample(seed: int, ranges: Ranges | None = None, objects: str = "seen", backg
     Args:
         seed: any integer >= 0.
         ranges: what to draw from.
-        objects: "seen" or "unseen": families of the dropped object's shape, texture and colour.
-        backgrounds: "seen" or "unseen": families of floor and wall.
+        objects: "seen" or "unseen": the dropped object's shape, texture and colour.
+        backgrounds: "seen" or "unseen": floor and wall.
 
     Raises:
         InputError: unknown split, or ranges in which no drop is in view.
@@ -188,13 +183,15 @@ def sample(seed: int, ranges: Ranges | None = None, objects: str = "seen", backg
     rng = np.random.default_rng([seed, SPLITS.index(objects), SPLITS.index(backgrounds)])
     for _ in range(500):
         scene = _draw(rng, ranges, objects, backgrounds, seed)
-        if ranges.move_camera:
-            scene = _back_off(scene)
+        height = scene.height
+        for _ in range(60 if ranges.move_camera else 0):
+            if scene.in_view():
+                break
+            scene = scene.with_drop(distance=scene.distance * 1.05, height=height)
         if scene.in_view():
             return _add_others(scene, rng, ranges, objects)
-    raise InputError(
-        "ranges", "height, distance", "put no whole drop in view", "Lower the height or raise the distance."
-    )
+    remedy = "Lower the height or raise the distance."
+    raise InputError("ranges", "height, distance", "put no whole drop in view", remedy)
 
 
 def _draw(rng, ranges: Ranges, objects: str, backgrounds: str, seed: int) -> Scene:
@@ -225,12 +222,12 @@ def _draw_thing(rng, ranges: Ranges, split: str, place, upright: bool = False) -
     if not upright and rng.random() < 0.7:
         turn = Rotation.from_rotvec(rng.uniform(-1, 1, 3) * 0.9) * turn
     return Thing(
-        shape=str(rng.choice(FAMILIES["shapes"][split])),
+        shape=str(rng.choice(SHAPES[split])),
         size=float(rng.uniform(*ranges.size)),
         proportions=tuple(map(float, rng.random(2))),
         colour=colour,
         rgb=tuple(map(float, rgb)),
-        texture=str(rng.choice(FAMILIES["textures"][split])),
+        texture=str(rng.choice(TEXTURES[split])),
         texture_seed=int(rng.integers(2**31)),
         position=(float(place[0]), float(place[1]), 0.0),
         quaternion=tuple(map(float, turn.as_quat(scalar_first=True))),
@@ -242,18 +239,9 @@ def _draw_thing(rng, ranges: Ranges, split: str, place, upright: bool = False) -
 def _draw_surface(rng, split: str, contrast: float) -> Surface:
     colours = BACKGROUNDS[split]
     rgb = np.clip(np.array(colours[rng.integers(len(colours))]) + rng.uniform(-0.06, 0.06, 3), 0, 1)
-    family = str(rng.choice(FAMILIES["textures"][split]))
+    texture = str(rng.choice(TEXTURES[split]))
     seed, tile = int(rng.integers(2**31)), float(rng.uniform(1.0, 2.0))
-    return Surface(family, tuple(map(float, rgb)), float(rng.uniform(0.1, contrast)), seed, tile)
-
-
-def _back_off(scene: Scene) -> Scene:
-    height = scene.height
-    for _ in range(60):
-        if scene.in_view():
-            break
-        scene = scene.with_drop(distance=scene.distance * 1.05, height=height)
-    return scene
+    return Surface(texture, tuple(map(float, rgb)), float(rng.uniform(0.1, contrast)), seed, tile)
 
 
 def _add_others(scene: Scene, rng, ranges: Ranges, split: str) -> Scene:

@@ -1,6 +1,6 @@
 """The shapes that are dropped: lists of convex parts (for contact) and visible meshes, centred on the bounding box."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Part:
 
     kind: str
     size: np.ndarray = None
-    position: np.ndarray = None
+    position: np.ndarray = field(default_factory=lambda: np.zeros(3))
     vertices: np.ndarray = None
     faces: np.ndarray = None
     solid: bool = True
@@ -31,9 +31,9 @@ class Part:
 
     def moved(self, shift, scale: float = 1.0) -> "Part":
         """The part shifted by `shift`, then everything scaled about the origin."""
-        scaled = lambda array: None if array is None else np.asarray(array, float) * scale  # noqa: E731
-        position = (np.asarray(self.position, float) + shift) * scale
-        return replace(self, size=scaled(self.size), position=position, vertices=scaled(self.vertices))
+        known = {name: getattr(self, name) for name in ("size", "vertices") if getattr(self, name) is not None}
+        scaled = {name: array * scale for name, array in known.items()}
+        return replace(self, position=(self.position + shift) * scale, **scaled)
 
     def support(self, direction: np.ndarray) -> float:
         """Farthest reach of the part along the unit vector `direction` (3,), metres."""
@@ -63,10 +63,9 @@ def parts(shape: str, size: float, proportions: tuple[float, float]) -> list[Par
     Args:
         shape: a name in `SEEN` or `UNSEEN`.
         size: largest extent along its own axes, metres.
-        proportions: two numbers in [0, 1] that vary slenderness within the family.
+        proportions: two numbers in [0, 1] that vary slenderness.
     """
-    pieces = _FAMILIES[shape](*proportions)
-    pieces = [replace(piece, position=np.zeros(3) if piece.position is None else piece.position) for piece in pieces]
+    pieces = _MAKERS[shape](*proportions)
     low, high = extents(pieces, np.eye(3))
     return [piece.moved(-(low + high) / 2, size / (high - low).max()) for piece in pieces]
 
@@ -84,11 +83,7 @@ def tube(radius: float, thickness: float, arc: float = 2 * np.pi, segments: int 
     along = np.linspace(-arc / 2, arc / 2, segments, endpoint=not full)[:, None]
     around = np.linspace(0, 2 * np.pi, sides, endpoint=False)[None]
     reach = radius + thickness * np.cos(around)
-    points = [
-        reach * np.cos(along),
-        np.broadcast_to(thickness * np.sin(around), (segments, sides)),
-        reach * np.sin(along),
-    ]
+    points = np.broadcast_arrays(reach * np.cos(along), thickness * np.sin(around), reach * np.sin(along))
     return np.stack(points, -1).reshape(-1, 3), _grid_faces(segments, sides, wrap_rows=full)[:, ::-1]
 
 
@@ -132,13 +127,12 @@ def _l_block(p, q):
 def _torus(p, q):
     ring, thick = 0.36, _between(0.09, 0.14, p)
     angles = np.arange(10) * 2 * np.pi / 10
-    beads = [
-        Part("sphere", np.full(3, thick), ring * np.array([np.cos(a), 0, np.sin(a)]), visible=False) for a in angles
-    ]
+    places = ring * np.stack([np.cos(angles), np.zeros(10), np.sin(angles)], 1)
+    beads = [Part("sphere", np.full(3, thick), place, visible=False) for place in places]
     return [_mesh(tube(ring, thick), solid=False), *beads]
 
 
-_FAMILIES = {
+_MAKERS = {
     "box": lambda p, q: [Part("box", np.array([0.5, _between(0.25, 0.5, p), _between(0.25, 0.5, q)]))],
     "sphere": lambda p, q: [Part("sphere", np.full(3, 0.5))],
     "cylinder": lambda p, q: [Part("cylinder", np.array([_between(0.2, 0.45, p), 0.5, 0]))],

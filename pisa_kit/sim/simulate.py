@@ -4,6 +4,7 @@ import functools
 import math
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from pisa_kit.clips.clip import Camera, Clip, check_fps
 from pisa_kit.sim.motion import Motion
@@ -53,11 +54,9 @@ def simulate(
         masks=masks,
         depth=depth,
         flow=optical_flow(masks, depth, moves["poses"], camera),
-        poses=moves["poses"],
-        velocities=moves["velocities"],
-        contacts=moves["contacts"],
+        **moves,
         camera=camera,
-        caption=caption(scene, motion) if motion else scene.caption,
+        caption=" ".join(scene.things[i].caption(one.verb) for i, one in motion.items()) if motion else scene.caption,
         name=name or f"scene {scene.seed}",
         info={"scene": scene.to_dict()},
     )
@@ -97,18 +96,9 @@ def run_physics(model, scene: Scene, frames: int, fps: float) -> dict[str, np.nd
         velocity[list(falling), 2] -= half_kick
         velocities.append(velocity)
     poses, velocities = np.array(qpos).reshape(frames, count, 7), np.array(velocities)
-    turned = _rotations(poses[..., 3:]) @ velocities[..., 3:, None]  # MuJoCo gives angular velocity in body axes
+    turned = rotations(poses) @ velocities[..., 3:, None]  # MuJoCo gives angular velocity in body axes
     velocities[..., 3:] = turned[..., 0]
-    return {
-        "poses": poses,
-        "velocities": velocities,
-        "contacts": np.array(contacts, float),
-    }
-
-
-def caption(scene: Scene, motion: dict[int, Motion]) -> str:
-    """A sentence for everything that moves."""
-    return " ".join(scene.things[index].caption(one.verb) for index, one in motion.items())
+    return {"poses": poses, "velocities": velocities, "contacts": np.array(contacts, float)}
 
 
 def run_motion(scene: Scene, motion: dict[int, Motion], frames: int, fps: float) -> dict[str, np.ndarray]:
@@ -159,7 +149,6 @@ def render(model, qpos: np.ndarray, scene: Scene, size: int) -> tuple[np.ndarray
     rgb, ids = np.empty((2, count, size, size, 3), np.uint8)
     buffer = np.empty((count, size, size), np.float32)
     mask_flags = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
-    thing_of_segment = None
     try:
         for frame in range(count):
             data.qpos[:] = qpos[frame]
@@ -172,27 +161,15 @@ def render(model, qpos: np.ndarray, scene: Scene, size: int) -> tuple[np.ndarray
             mujoco.mjr_render(viewport, visual, context)
             mujoco.mjr_readPixels(ids[frame], buffer[frame], viewport, context)
             visual.flags[mask_flags] = 0
-            if thing_of_segment is None:
-                thing_of_segment = _things_of_segments(model, visual)
     finally:
         context.free()
-    labels = thing_of_segment[ids[..., 0]]
-    return rgb[:, ::-1].copy(), _metres(buffer, model)[:, ::-1].copy(), labels[:, ::-1].copy()
-
-
-def _things_of_segments(model, visual) -> np.ndarray:
-    """(256,) uint8: segment colour to label; body 0 is the world, bodies 1 ... N are the things."""
-    table = np.zeros(256, np.uint8)
+    labels = np.zeros(256, np.uint8)  # of segment colours; body 0 is the world, bodies 1 ... N are the things
     for geom in visual.geoms[: visual.ngeom]:
         if geom.segid >= 0 and geom.objid >= 0:
-            table[geom.segid + 1] = model.geom_bodyid[geom.objid]
-    return table
-
-
-def _metres(buffer: np.ndarray, model) -> np.ndarray:
-    """Depth buffer (0 at the far plane, 1 at the near one) to metres along the optical axis."""
+            labels[geom.segid + 1] = model.geom_bodyid[geom.objid]
     near, far = (model.stat.extent * plane for plane in (model.vis.map.znear, model.vis.map.zfar))
-    return (near * far / (near + buffer.astype(np.float64) * (far - near))).astype(np.float32)
+    depth = near * far / (near + buffer.astype(np.float64) * (far - near))  # 0 is the far plane, 1 the near one
+    return rgb[:, ::-1].copy(), depth[:, ::-1].astype(np.float32), labels[ids[:, ::-1, :, 0]]
 
 
 def optical_flow(masks: np.ndarray, depth: np.ndarray, poses: np.ndarray, camera: Camera) -> np.ndarray:
@@ -208,22 +185,17 @@ def optical_flow(masks: np.ndarray, depth: np.ndarray, poses: np.ndarray, camera
         (T - 1, H, W, 2) float32: pixels (x, y) from frame t to t + 1, 0 on the static background.
     """
     flow = np.zeros((len(depth) - 1, *depth.shape[1:], 2), np.float32)
-    rotations = _rotations(poses[..., 3:])
+    turns = rotations(poses)
     frame, thing, row, column = np.nonzero(masks[:-1])
     pixels = np.stack([column, row], 1) + 0.5
     points = camera.unproject(pixels, depth[frame, row, column])
-    local = np.einsum("kji,kj->ki", rotations[frame, thing], points - poses[frame, thing, :3])
-    moved = np.einsum("kij,kj->ki", rotations[frame + 1, thing], local) + poses[frame + 1, thing, :3]
+    local = np.einsum("kji,kj->ki", turns[frame, thing], points - poses[frame, thing, :3])
+    moved = np.einsum("kij,kj->ki", turns[frame + 1, thing], local) + poses[frame + 1, thing, :3]
     flow[frame, row, column] = camera.project(moved) - pixels
     return flow
 
 
-def _rotations(quaternions: np.ndarray) -> np.ndarray:
-    """(..., 4) unit quaternions (w, x, y, z) to (..., 3, 3)."""
-    w, x, y, z = np.moveaxis(quaternions, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
+def rotations(poses: np.ndarray) -> np.ndarray:
+    """Poses (T, N, 7) to rotation matrices (T, N, 3, 3)."""
+    quaternions = poses[..., 3:].reshape(-1, 4)
+    return Rotation.from_quat(quaternions, scalar_first=True).as_matrix().reshape(*poses.shape[:2], 3, 3)

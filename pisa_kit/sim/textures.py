@@ -1,4 +1,4 @@
-"""Procedural pictures for objects, floors and walls; the unseen families never appear in training scenes."""
+"""Procedural pictures for objects, floors and walls; the unseen ones never appear in training scenes."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ SEEN = ("plain", "checker", "stripes", "speckle")
 UNSEEN = ("dots", "bricks", "marble", "zigzag")
 
 
-def texture(family: str, rgb, contrast: float, seed: int, size: int = 64) -> np.ndarray:
+def texture(kind: str, rgb, contrast: float, seed: int, size: int = 64) -> np.ndarray:
     """A tileable picture around one colour.
 
     Args:
-        family: a name in `SEEN` or `UNSEEN`.
+        kind: a name in `SEEN` or `UNSEEN`.
         rgb: base colour, three numbers in [0, 1].
         contrast: how far the pattern darkens the base colour, in [0, 1].
         seed: fixes the pattern's details.
@@ -21,7 +21,7 @@ def texture(family: str, rgb, contrast: float, seed: int, size: int = 64) -> np.
     """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size
-    pattern = _FAMILIES[family](x, y, rng)
+    pattern = _PATTERNS[kind](x, y, rng)
     grain = 1 + 0.04 * rng.standard_normal((size, size, 1))
     shade = 1 - contrast * np.clip(pattern, 0, 1)[..., None]
     return (255 * np.clip(np.asarray(rgb) * shade * grain, 0, 1)).astype(np.uint8)
@@ -50,7 +50,7 @@ def _bricks(x, y, rng):
     return ((y * 6 % 1 < 0.14) | (along < 0.07)).astype(float)
 
 
-_FAMILIES = {
+_PATTERNS = {
     "plain": lambda x, y, rng: np.zeros_like(x),
     "checker": lambda x, y, rng: (np.floor(x * 4) + np.floor(y * 4)) % 2,
     "stripes": lambda x, y, rng: (x * 4 % 1 < 0.5).astype(float),

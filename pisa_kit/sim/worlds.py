@@ -1,5 +1,6 @@
 """"""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,13 +100,9 @@ def ambiguous_scene(seed: int, ranges: Ranges, prior: stats.rv_continuous, least
     rng = np.random.default_rng([seed, 7])
     for _ in range(TRIES):
         scene = sample(int(rng.integers(2**31)), ranges)
-        try:
-            clear = abs(ambiguity_of(scene, 64, prior).offset) >= least
-        except InputError:
-            continue
-        if clear:
-            world = at_distance(scene, float(prior.rvs(random_state=rng)))
-            return replace(world, seed=seed)
+        with suppress(InputError):  # of a picture in which nothing could fall
+            if abs(ambiguity_of(scene, 64, prior).offset) >= least:
+                return replace(at_distance(scene, float(prior.rvs(random_state=rng))), seed=seed)
     near, far = prior.support()
     problem = f"put no object {least:g} pixels from the horizon and above the floor between {near:g} and {far:g} m"
     raise InputError("ranges", "height, distance", problem, "Use a narrower prior, or a smaller distance in pixels.")

@@ -20,7 +20,7 @@ from pisa_kit.perception.depth import video_depth
 from pisa_kit.perception.flow import video_flow
 from pisa_kit.perception.nets import Block, DepthNet, FlowNet, MaskTracker
 from pisa_kit.study.settings import Preset
-from pisa_kit.training.rewards import MAKERS
+from pisa_kit.training.rewards import REWARD_FUNCTIONS
 
 ENCODERS = {kind.__name__: kind for kind in (T5EncoderModel, UMT5EncoderModel)}
 SHAPES = ("wan2.2-ti2v-5b",)  # of real models, in `data`, so that a plan needs no download
@@ -157,7 +157,7 @@ def looking(preset: Preset, clips: int) -> Count:
     }
     costs = {name: _blocks(nets[name], call) for name, call in calls.items()}
     for names in preset.oro.rewards.values():
-        used = [costs[MAKERS[name][1]] for name in names]
+        used = [costs[REWARD_FUNCTIONS[name][1]] for name in names]
         runs.append(Count(sum(one.operations for one in used), sum(one.kept for one in used)))
     return max(runs, key=lambda run: run.kept)
 
@@ -198,5 +198,4 @@ def tuning_activations(
     held = calls * (activations(parts, one, latents, dtype) if again else one.kept)
     if tuning.gradient_checkpointing == "nothing":
         return held + pixels.kept + seen.kept
-    clips = min(2, batch)  # this one, and the one before it that the tracker remembers (`rewards.Once`)
-    return held + pixels.kept / latents.shape[2] + seen.kept * clips / batch
+    return held + pixels.kept / latents.shape[2] + seen.kept / batch

@@ -46,7 +46,7 @@ class Run(ClipStore):
     def reference(self, method: str, truths: list[Clip], seed: int) -> list[Clip]:
         """Videos of one reference predictor (module `references`) for each true clip, made once and kept.
 
-        Like any generator's output they come as frames alone: masks have to be tracked (`masks.track_clips`).
+        Like any generator's output they come as frames alone: masks have to be tracked (`trackers.track_clips`).
 
         Args:
             method: in `references.SIMULATED` or `references.CEILINGS`.
@@ -147,7 +147,7 @@ class Run(ClipStore):
         With all clips the model is kept at each of the preset's `step_counts` on the way.
 
         Args:
-            watch: see `training.train`.
+            watch: see `loop.train`.
             stage: "psft", or "ambiguous" for drops of which one picture shows many worlds.
             place_weight: in `psft.PLACE_WEIGHTS`; None: the preset's.
         """
@@ -176,7 +176,7 @@ class Run(ClipStore):
             tuned: the model to start from, e.g. of `psft`.
             name: of the run, and of the entry in the preset's rewards if there are no `settings`.
             seed: of training clips, order and noise.
-            watch: see `training.train`.
+            watch: see `loop.train`.
         """
         settings = settings or self.preset.oro_settings(name)
         settings = replace(settings, training=replace(settings.training, seed=seed))

@@ -12,7 +12,7 @@ from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.training.settings import OroSettings, Training
 
 Edges = Annotated[tuple[Positive, ...], Field(min_length=2)]  # of a map's cells, metres
-REWARDS = {  # name of a tuning: weights of its rewards, see `rewards.MAKERS`
+REWARDS = {  # name of a tuning: weights of its rewards, see `rewards.REWARD_FUNCTIONS`
     "seg": {"seg": 1.0},
     "flow": {"flow": 4.0},
     "depth": {"depth": 100.0},
@@ -83,7 +83,7 @@ class Oro:
         tuning: settings of every run; its weights are replaced by those in `rewards`.
         clips: simulated drops it sees, others than PSFT's.
         source: folder or zip of the paper's clips, with masks, to learn from instead.
-        rewards: the runs, name to weights of the rewards, see `rewards.MAKERS`.
+        rewards: the runs, name to weights of the rewards, see `rewards.REWARD_FUNCTIONS`.
         gradient_steps: values of K that are compared.
         candidates: videos of a clip in best-of-N and in tuning without the reward's gradient.
         perception: nets of the rewards: "tiny", which ship, or "real": SAM 2.1, RAFT and Depth Anything V2.

@@ -17,13 +17,14 @@ from accelerate import Accelerator
 from accelerate.tracking import LoggerType, get_available_trackers
 from accelerate.utils import send_to_device
 from diffusers.training_utils import EMAModel
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 
+from pisa_kit.core.checks import check_same
 from pisa_kit.core.devices import no_gpu, processes
 from pisa_kit.core.errors import InputError, check_choice, first_line
 from pisa_kit.core.progress import Bar
-from pisa_kit.core.storage import atomic_path, write_json
+from pisa_kit.core.storage import atomic_path, open_tensors, write_json
 from pisa_kit.training.optimizers import Optimizer
 from pisa_kit.training.settings import Training
 from pisa_kit.training.sharding import shard, sharded, split_like, whole
@@ -62,7 +63,7 @@ def train(
         TrainingError: a loss or gradient that is not finite, or too little GPU memory.
         InputError: a checkpoint of another model, other settings or more steps, or a folder that cannot be written.
     """
-    folder = Path(folder)
+    folder, path = Path(folder), Path(folder) / "checkpoint.safetensors"
     accelerator = Accelerator(
         mixed_precision=settings.precision, cpu=no_gpu(), log_with=_trackers(folder) or None, project_dir=folder
     )
@@ -73,23 +74,14 @@ def train(
     optimizer = Optimizer(parameters, settings)
     average = EMAModel(parameters, decay=settings.ema, foreach=True)
     # 2. where it left off
-    start = load_checkpoint(folder / "checkpoint.safetensors", trained, optimizer, average, settings)
-    if start > settings.steps:
-        problem = f"has done {start} steps, more than the {settings.steps} asked for"
-        raise InputError(folder / "checkpoint.safetensors", "steps", problem, "Use another folder, or ask for more.")
+    start = load_checkpoint(path, trained, optimizer, average, settings)
     if accelerator.is_main_process:
         write_json(folder / "settings.json", asdict(settings))
         _forget_after(folder / "log.jsonl", start)
     accelerator.init_trackers("pisa_kit", init_kwargs={"tensorboard": {"purge_step": start + 1}})
     # 3. the loop
-    bar = Bar(
-        range(start, settings.steps),
-        initial=start,
-        total=settings.steps,
-        desc=label,
-        unit="step",
-        disable=not accelerator.is_main_process,
-    )
+    shown = {"desc": label, "unit": "step", "disable": not accelerator.is_main_process}
+    bar = Bar(range(start, settings.steps), initial=start, total=settings.steps, **shown)
     wrapped.train()
     for step in bar:
         began = time.perf_counter()
@@ -109,19 +101,19 @@ def train(
         average.step(parameters)
         # 4. what is remembered
         done = step + 1
-        if accelerator.is_main_process:
-            if done % settings.log_every == 0 or done == settings.steps:
-                line = {name: float(term.detach()) for name, term in terms.items()}
-                line |= {"step": done, "gradient": float(norm), "lr": settings.learning_rate_at(step)}
-                line["seconds"] = round(time.perf_counter() - began, 4)
-                _append(folder / "log.jsonl", line)
-                accelerator.log({name: value for name, value in line.items() if name != "step"}, step=done)
-                bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
-                if watch:
-                    watch(line)
+        if accelerator.is_main_process and (done % settings.log_every == 0 or done == settings.steps):
+            line = {name: float(term.detach()) for name, term in terms.items()}
+            line |= {"step": done, "gradient": float(norm), "lr": settings.learning_rate_at(step)}
+            line["seconds"] = round(time.perf_counter() - began, 4)
+            with open(folder / "log.jsonl", "a") as file:
+                file.write(json.dumps(line) + "\n")
+            accelerator.log({name: value for name, value in line.items() if name != "step"}, step=done)
+            bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
+            if watch:
+                watch(line)
         if done % settings.checkpoint_every == 0 or done == settings.steps:
             if sharded() or accelerator.is_main_process:
-                save_checkpoint(folder / "checkpoint.safetensors", done, trained, optimizer, average, settings)
+                save_checkpoint(path, done, trained, optimizer, average, settings)
             accelerator.wait_for_everyone()  # whoever continues must find it
     for tracker in accelerator.trackers:
         tracker.finish()
@@ -135,10 +127,9 @@ def _trackers(folder: Path) -> list[str]:
     names = [name for name in os.environ.get(LOG_WITH, "tensorboard").split(",") if name]
     for name in names:
         check_choice(name, [tracker.value for tracker in LoggerType if tracker != LoggerType.ALL], "tracker")
-    lacking = [name for name in names if name not in {tracker.value for tracker in get_available_trackers()}]
-    if lacking:
-        remedy = f"pip install {' '.join(lacking)}, or set {LOG_WITH} to others, or to nothing."
-        raise InputError(folder, "experiment tracker", f"{', '.join(lacking)} is not installed", remedy)
+        if LoggerType(name) not in get_available_trackers():
+            remedy = f"pip install {name}, or set {LOG_WITH} to others, or to nothing."
+            raise InputError(folder, "experiment tracker", f"{name} is not installed", remedy)
     return names
 
 
@@ -177,11 +168,6 @@ def read_log(folder) -> list[dict]:
     return [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
 
 
-def _append(path: Path, line: dict):
-    with open(path, "a") as file:
-        file.write(json.dumps(line) + "\n")
-
-
 # --- checkpoints -------------------------------------------------------------------------------------------------
 
 
@@ -211,41 +197,34 @@ def steps_done(path) -> int:
     """How many steps a checkpoint holds; 0 without one."""
     if not Path(path).exists():
         return 0
-    try:
-        with safe_open(path, framework="pt") as file:
-            return int(file.metadata()["step"])
-    except (OSError, SafetensorError) as error:
-        raise InputError(path, "checkpoint", f"is damaged ({error})", "Delete it to start anew.") from error
+    with open_tensors(path, "Delete the checkpoint to start anew.") as file:
+        return int(file.metadata()["step"])
 
 
 def load_checkpoint(path, model: nn.Module, optimizer: Optimizer, average: EMAModel, settings: Training) -> int:
     """Restores what `save_checkpoint` wrote; returns the number of steps done, 0 without a checkpoint.
 
     Raises:
-        InputError: damaged, of another model, or made with other settings (more `steps` are allowed).
+        InputError: damaged, of another model, or made with other settings or more steps (fewer are continued).
     """
-    path = Path(path)
-    if not path.exists():
+    done, remedy = steps_done(path), "Use another folder, or repeat what made it."
+    if not done:
         return 0
-    try:
-        with safe_open(path, framework="pt") as file:
-            about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError) as error:
-        raise InputError(path, "checkpoint", f"is damaged ({error})", "Delete it to start anew.") from error
-    made, wanted = json.loads(about["settings"]), json.loads(json.dumps(asdict(settings)))
-    differs = [name for name in wanted if name not in Training.MAY_CHANGE and made.get(name) != wanted[name]]
-    if differs:
-        problem = f"{', '.join(differs)} differ from the run's"
-        raise InputError(path, "settings", problem, "Use another folder, or the original settings.")
+    if done > settings.steps:
+        raise InputError(path, "steps", f"are {done} already, more than the {settings.steps} asked for", remedy)
+    with open_tensors(path, "Delete the checkpoint to start anew.") as file:
+        made, tensors = json.loads(file.metadata()["settings"]), {name: file.get_tensor(name) for name in file.keys()}
+    fixed = {name: value for name, value in asdict(settings).items() if name not in Training.MAY_CHANGE}
+    check_same({name: made.get(name) for name in fixed}, fixed, path, remedy)
     parameters = trainable(model)
-    shapes = [tuple(tensors[f"weight.{i}"].shape) if f"weight.{i}" in tensors else None for i in range(len(parameters))]
-    if shapes != [tuple(parameter.shape) for parameter in parameters] or f"weight.{len(parameters)}" in tensors:
-        raise InputError(path, "weights", "belong to another model", "Use another folder, or the original model.")
+    shapes = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("weight.")}
+    if shapes != {f"weight.{index}": parameter.shape for index, parameter in enumerate(parameters)}:
+        raise InputError(path, "weights", "belong to another model", remedy)
     with torch.no_grad():
         for index, parameter in enumerate(parameters):
             parameter.copy_(split_like(tensors[f"weight.{index}"], parameter))
             average.shadow_params[index].copy_(split_like(tensors[f"average.{index}"], parameter))
-    average.optimization_step = int(about["step"])
+    average.optimization_step = done
     prefix = "optimizer."
     optimizer.load_state({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
-    return int(about["step"])
+    return done

@@ -45,7 +45,7 @@ def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
 
 
 class Optimizer:
-    """What `training.train` steps: one or two torch optimizers over a model's parameters.
+    """What `loop.train` steps: one or two torch optimizers over a model's parameters.
 
     Muon takes matrices only. A convolution's weight (out, in, ...) is one as (out, the rest); a view
     of that shape shares its memory. It makes the embedded autoencoder converge in a quarter of AdamW's steps.
@@ -57,11 +57,10 @@ class Optimizer:
     """
 
     def __init__(self, parameters: list[nn.Parameter], settings: Training):
-        self.parameters = parameters
-        self.matrices = [p for p in parameters if settings.optimizer == "muon" and _is_matrix(p)]
+        muon = [settings.optimizer == "muon" and p.ndim > 1 and min(len(p), p[0].numel()) > 1 for p in parameters]
+        self.parameters, self.matrices = parameters, [p for p, chosen in zip(parameters, muon, strict=True) if chosen]
         self.views = [nn.Parameter(p.detach().view(len(p), -1)) for p in self.matrices]
-        taken = set(map(id, self.matrices))
-        rest = [p for p in parameters if id(p) not in taken]
+        rest = [p for p, chosen in zip(parameters, muon, strict=True) if not chosen]
         rate, decay = settings.learning_rate, settings.weight_decay
         self.parts = []
         if self.views:
@@ -98,7 +97,3 @@ class Optimizer:
                     parameter = part.param_groups[0]["params"][int(index)]
                     state.setdefault(int(index), {})[name] = split_like(value, parameter)
             part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
-
-
-def _is_matrix(parameter: nn.Parameter) -> bool:
-    return min(len(parameter), parameter.numel() // len(parameter)) > 1 if parameter.ndim > 1 else False

@@ -11,13 +11,13 @@ from diffusers import DiffusionPipeline
 from torch.utils.checkpoint import checkpoint as recompute
 
 from pisa_kit.core.devices import device
-from pisa_kit.core.errors import InputError
+from pisa_kit.core.errors import check_choice
 from pisa_kit.core.storage import read_json, write_json
 from pisa_kit.models.conditioning import Condition, decode, encode_text, pad_text, velocity
 from pisa_kit.models.families import family_of
 from pisa_kit.models.sampling import sample_latents
 from pisa_kit.perception.tensors import to_video
-from pisa_kit.training.psft import add_noise, draw, fit
+from pisa_kit.training.psft import add_noise, check_enough, draw, fit
 from pisa_kit.training.rewards import Reward, RewardFunction, Truth
 from pisa_kit.training.settings import OroSettings, Training
 
@@ -28,7 +28,7 @@ def oro_loss(
     rewards: dict[str, RewardFunction],
     settings: OroSettings,
 ) -> Callable:
-    """The loss of `training.train`: weighted rewards of sampled videos, and a distance to a reference model.
+    """The loss of `loop.train`: weighted rewards of sampled videos, and a distance to a reference model.
 
     Terms in raw units, beside "loss": each reward's mean over the clips that count, "<reward>_left_out" (clips with
     nothing to compare with), "<reward>_lost" (share of frames in which the tracker lost the object) and
@@ -75,8 +75,8 @@ def _look(rewards: dict[str, RewardFunction], names: list[str], video, truth: Tr
         return [rewards[name](video, truth) for name in names]
 
     def one(clip: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        clip = clip.view_as(clip)  # a tensor of its own: a tracker that remembers (`rewards.Once`) must not stop here
-        found = [rewards[name](clip, Truth(*given)) for name in names]
+        truth = Truth(*given)
+        found = [rewards[name](clip, truth) for name in names]
         return tuple(part for result in found for part in (result.loss, result.counted, result.lost))
 
     clips = zip(video.split(1), truth.video.split(1), truth.masks.split(1), strict=True)
@@ -96,11 +96,7 @@ def _distance(model, pipeline, reference, latents: torch.Tensor, cond: Condition
 def make_batch(
     clips: dict, pipeline: DiffusionPipeline, settings: Training, step: int, process: int = 0, processes: int = 1
 ) -> dict:
-    """A process's share of a step's batch for `oro_loss`: depends on seed and step alone.
-
-    Args:
-        clips: as of `tune`.
-    """
+    """A process's share of a step's batch of `tune`'s clips for `oro_loss`: depends on seed and step alone."""
     chosen = draw(len(clips["latents"]), settings, step)[process::processes]
     latents = torch.from_numpy(clips["latents"][chosen]).float()
     return {
@@ -133,7 +129,7 @@ def tune(
         folder: receives log, checkpoint, pipelines and validation.json.
         validate: metrics of a model on clips that are neither training nor test, of which
             `settings.early_stopping_metric` is minimised. Without it all steps are made.
-        watch: see `training.train`.
+        watch: see `loop.train`.
 
     Returns:
         The tuned pipeline and what `validate` said: "step" and metrics, from step 0 (the model as given) on.
@@ -142,18 +138,11 @@ def tune(
         InputError: a weight without reward, or fewer clips than a batch.
     """
     folder, training = Path(folder), settings.training
-    missing = [name for name in settings.weights if name not in rewards]
-    if missing:
-        raise InputError(folder, "weights", f"name {', '.join(missing)}, which are not given", "Load these rewards.")
-    if len(clips["latents"]) < training.batch:
-        problem = f"are {len(clips['latents'])}, fewer than one batch of {training.batch}"
-        raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
-
+    for name in settings.weights:
+        check_choice(name, rewards, "weights")
+    check_enough(clips, training, folder)
     batch = partial(make_batch, clips, pipeline, training)
-
-    def make_loss(tuned: DiffusionPipeline) -> Callable:
-        return oro_loss(tuned, pipeline, rewards, settings)
-
+    make_loss = partial(oro_loss, reference=pipeline, rewards=rewards, settings=settings)
     if validate is None:
         return fit(pipeline, make_loss, batch, training, folder, label, watch), []
     path, validations, best = folder / "validation.json", [], pipeline

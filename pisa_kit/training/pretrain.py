@@ -10,14 +10,7 @@ from diffusers import AutoencoderKLWan
 
 from pisa_kit.core.devices import processes
 from pisa_kit.core.storage import read_json, write_json
-from pisa_kit.models.codec import (
-    Reconstruction,
-    encode,
-    make_autoencoder,
-    object_weight,
-    only_space,
-    reconstruction_loss,
-)
+from pisa_kit.models import codec
 from pisa_kit.models.embedded import assemble
 from pisa_kit.perception.tensors import to_video
 from pisa_kit.sim.corpora import CORPUS_SEED, Corpus, read_corpus, vary_captions, write_corpus
@@ -70,11 +63,11 @@ def pretrain_autoencoder(folder, clips: int = 2000, stages: tuple[CodecStage, ..
     folder = Path(folder)
     frames, masks, _ = read_corpus(write_corpus(folder / "corpus_anything", Corpus("anything", clips), workers))
     pictures = Pictures(frames.reshape(-1, *frames.shape[2:]), masks.reshape(-1, *masks.shape[2:]))
-    model = Reconstruction(make_autoencoder())
+    model = codec.Reconstruction(codec.make_autoencoder())
     for number, stage in enumerate(stages, start=1):
         label = f"autoencoder_{number}"
-        loss = partial(reconstruction_loss, square=stage.square, latent_noise=stage.latent_noise)
-        with only_space(model.autoencoder):
+        loss = partial(codec.reconstruction_loss, square=stage.square, latent_noise=stage.latent_noise)
+        with codec.only_space(model.autoencoder):
             train(model, loss, partial(pictures.batch, stage), stage.training, folder / label, label)
     model.autoencoder.cpu()
     measure_latents(model.autoencoder, frames[:MEASURED])
@@ -111,14 +104,12 @@ class Pictures:
             centres = np.where(self.empty[chosen, None], anywhere, self.centres[chosen])
             corners = centres + rng.integers(-JITTER, JITTER + 1, (count, 2)) - SIDE // 2
             corners, shown = np.clip(corners, 0, (height - SIDE, width - SIDE)).astype(int), (SIDE, SIDE)
+        ends = corners + shown
         share = range(process, count, processes)
-        views = [
-            (chosen[i], *(slice(at, at + size) for at, size in zip(corners[i], shown, strict=True))) for i in share
-        ]
+        views = [(chosen[i], *map(slice, corners[i], ends[i])) for i in share]
         video = to_video(np.stack([self.frames[view] for view in views])[:, None])
-        weight = object_weight(
-            torch.from_numpy(np.stack([self.masks[view] for view in views]))[:, None], stage.object_weight
-        )
+        masks = torch.from_numpy(np.stack([self.masks[view] for view in views]))[:, None]
+        weight = codec.object_weight(masks, stage.object_weight)
         turned = torch.from_numpy(mirrored[process::processes])
         for array in (video, weight):
             array[turned] = array[turned].flip(-1)
@@ -128,7 +119,7 @@ class Pictures:
 @torch.no_grad()
 def measure_latents(autoencoder: AutoencoderKLWan, frames: np.ndarray):
     """Sets the autoencoder's `latents_mean` and `latents_std` (per channel) from clips (N, T, H, W, 3) uint8."""
-    batches = [encode(autoencoder, to_video(frames[i : i + 8])) for i in range(0, len(frames), 8)]
+    batches = [codec.encode(autoencoder, to_video(frames[i : i + 8])) for i in range(0, len(frames), 8)]
     channels = torch.cat(batches).transpose(0, 1).flatten(1)
     mean, std = ([round(float(value), 5) for value in values] for values in (channels.mean(1), channels.std(1)))
     autoencoder.register_to_config(latents_mean=mean, latents_std=std)
@@ -146,9 +137,8 @@ def pretrain_transformer(folder, clips: int = 16_000, settings: Training = TRANS
     """
     folder = Path(folder)
     pipeline = assemble(AutoencoderKLWan.from_pretrained(folder / "vae"))
-    frames, masks, captions = read_corpus(
-        write_corpus(folder / "corpus_diet", Corpus("diet", clips, DIET_SEED), workers)
-    )
+    corpus = write_corpus(folder / "corpus_diet", Corpus("diet", clips, DIET_SEED), workers)
+    frames, masks, captions = read_corpus(corpus)
     captions = vary_captions(captions, DIET_SEED, VARIED)
     cached = cache_latents(pipeline, frames, masks, captions, folder / "latents_diet.npz")
     del frames, masks

@@ -17,23 +17,22 @@ from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import read_npz, write_npz
 from pisa_kit.models.codec import reconstruct
-from pisa_kit.perception.guess import WIDTH, GuessNet
-from pisa_kit.perception.nets import (
-    DepthNet,
-    FlowNet,
-    MaskTracker,
-    depth_loss,
-    erase,
-    flow_loss,
-    save_net,
-    tracking_loss,
-)
+from pisa_kit.perception import nets
+from pisa_kit.perception.guess import GuessNet
 from pisa_kit.perception.tensors import to_video
 from pisa_kit.sim.corpora import Corpus, read_corpus, read_truth, shard_files, write_corpus
 from pisa_kit.training.loop import seeded, train
 from pisa_kit.training.settings import Training
 
-GUESS = Training(steps=1500, batch=64, learning_rate=2e-3, warmup=50, decay=0.5, ema=0.99, log_every=50)
+TRACKERS = {"judge": (24, 1), "reward": (16, 2)}  # width and seed; they learn from even and from odd clips
+WIDTH = 16  # of the other nets
+TRACKER = Training(steps=600, batch=8, learning_rate=2e-3, warmup=30, decay=0.4, log_every=20)
+DENSE = Training(steps=800, batch=24, learning_rate=2e-3, warmup=30, decay=0.4, log_every=20)  # flow and depth
+GUESS = Training(steps=1500, batch=64, learning_rate=2e-3, warmup=50, decay=0.5, log_every=50)
+LATER = 3  # frames per clip and step that a tracker compares with frame 0
+GONE = 0.15  # share of training frames from which the object is erased
+BLUR = 0.5  # largest share of a 3x3 mean in the frames that the nets see
+NOISE = 0.04  # largest standard deviation of the noise on them, in the units of [-1, 1]
 
 
 def guess_loss(model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -49,7 +48,7 @@ def guess_loss(model: nn.Module, batch: dict, generator: torch.Generator) -> dic
     return {"loss": distance.sum() / seen.sum()}
 
 
-def train_guess(frames: np.ndarray, masks: np.ndarray, folder, settings: Training = GUESS, width: int = WIDTH):
+def train_guess(frames: np.ndarray, masks: np.ndarray, folder, settings: Training = GUESS) -> GuessNet:
     """Trains a guess on drops; continues after an interruption.
 
     Args:
@@ -57,7 +56,9 @@ def train_guess(frames: np.ndarray, masks: np.ndarray, folder, settings: Trainin
         masks: (N, T, H, W) bool, the dropped object.
         folder: receives log and checkpoint.
     """
-    paths = _paths(masks)
+    area, side = masks.sum((2, 3))[..., None], masks.shape[3]
+    centres = np.stack([masks.sum(2) @ np.arange(side), masks.sum(3) @ np.arange(masks.shape[2])], -1) / side
+    paths = np.divide(centres, area, out=np.full(centres.shape, np.nan), where=area > 0)
     known = np.flatnonzero(np.isfinite(paths[:, 0, 0]))
 
     def batch(step: int, process: int, processes: int) -> dict[str, torch.Tensor]:
@@ -72,27 +73,12 @@ def train_guess(frames: np.ndarray, masks: np.ndarray, folder, settings: Trainin
         return {"picture": picture, "mask": mask, "path": path}
 
     torch.manual_seed(settings.seed)
-    model = GuessNet(width, masks.shape[1])
-    return train(model, guess_loss, batch, settings, folder, "best guess").eval().requires_grad_(False)
-
-
-def _paths(masks: np.ndarray) -> np.ndarray:
-    """Centres (N, T, 2) of masks (N, T, H, W), image widths; NaN where empty."""
-    area = masks.sum((2, 3))[..., None]
-    x, y = masks.sum(2) @ np.arange(masks.shape[3]), masks.sum(3) @ np.arange(masks.shape[2])
-    centres = np.stack([x, y], -1) / masks.shape[3]
-    return np.divide(centres, area, out=np.full(centres.shape, np.nan), where=area > 0)
+    model = GuessNet(WIDTH, masks.shape[1])
+    return train(model, guess_loss, batch, settings, folder, "best guess").requires_grad_(False)
 
 
 def reconstructed(folder, autoencoder_folder) -> np.ndarray:
-    """A corpus' frames (N, T, H, W, 3) uint8 as the autoencoder makes them.
-
-    They are kept beside the corpus, in a folder whose name carries a hash of the weights; finished files are kept.
-
-    Args:
-        folder: the corpus.
-        autoencoder_folder: in diffusers' format.
-    """
+    """A corpus' frames (N, T, H, W, 3) uint8 as an autoencoder makes them; kept beside it under its weights' hash."""
     folder, weights = Path(folder), Path(autoencoder_folder) / "diffusion_pytorch_model.safetensors"
     autoencoder = AutoencoderKLWan.from_pretrained(autoencoder_folder)
     kept = folder.with_name(f"{folder.name}_decoded_{hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}")
@@ -100,17 +86,6 @@ def reconstructed(folder, autoencoder_folder) -> np.ndarray:
         if not (kept / path.name).exists():
             write_npz(kept / path.name, frames=reconstruct(autoencoder, read_npz(path, "frames")["frames"]))
     return np.concatenate([read_npz(kept / path.name, "frames")["frames"] for path in shard_files(folder)])
-
-
-TRACKERS = {"judge": (24, 1), "reward": (16, 2)}  # width and seed; they learn from even and from odd clips
-TRACKER = Training(steps=600, batch=8, learning_rate=2e-3, warmup=30, decay=0.4, ema=0.99, log_every=20)
-LATER = 3  # frames per clip and step that a tracker compares with frame 0
-GONE = 0.15  # share of training frames from which the object is erased
-WIDTH = 16  # of the flow and depth nets
-FLOW = Training(steps=800, batch=24, learning_rate=2e-3, warmup=30, decay=0.4, ema=0.99, log_every=20)
-DEPTH = Training(steps=800, batch=24, learning_rate=2e-3, warmup=30, decay=0.4, ema=0.99, log_every=20)
-BLUR = 0.5  # largest share of a 3x3 mean in the frames that the nets see
-NOISE = 0.04  # largest standard deviation of the noise on them, in the units of [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -132,12 +107,12 @@ class Pool:
 
 def pretrain_tracker(
     folder, name: str, clips: int = 2000, settings: Training = TRACKER, workers: int = 2, decoded: int = 1000
-) -> MaskTracker:
+) -> nets.MaskTracker:
     """Trains one of the two mask trackers: the one that judges never sees a scene that the reward's sees.
 
     Args:
         folder: holds vae/; receives the corpora, judge_training/ (or reward_training/) with log and checkpoint, and
-            judge/ in the format of `net_files`.
+            judge/ for `nets.load_net`.
         name: "judge" or "reward".
         clips: of corpus_anything, whose true frames are used; the codec's stages share it.
         decoded: clips of corpus_truth, whose reconstructions are used: the same scenes, so the halves stay apart.
@@ -150,34 +125,29 @@ def pretrain_tracker(
     _, copies = _perception_pools(folder, decoded, workers)
     frames, masks, _ = read_corpus(write_corpus(folder / "corpus_anything", Corpus("anything", clips), workers))
     pools = [Pool(frames, masks, _shown(masks, start)), replace(copies, clips=_shown(copies.masks, start))]
-    settings = replace(settings, seed=seed)
-    batch = partial(_tracker_batch, pools, settings)
-    return _train(MaskTracker, width, tracking_loss, batch, settings, folder, name, pools)
+    kind, loss, settings = nets.MaskTracker, nets.tracking_loss, replace(settings, seed=seed)
+    return _train(kind, width, loss, _tracker_batch, settings, folder, name, pools)
 
 
-def pretrain_flow(folder, clips: int = 1000, settings: Training = FLOW, workers: int = 2) -> FlowNet:
+def pretrain_flow(folder, clips: int = 1000, settings: Training = DENSE, workers: int = 2) -> nets.FlowNet:
     """Trains the flow net on pairs of frames of corpus_truth; folder and errors as in `pretrain_tracker`."""
     pools = _perception_pools(Path(folder), clips, workers, "flow")
-    return _train(FlowNet, WIDTH, flow_loss, partial(_flow_batch, pools, settings), settings, folder, "flow", pools)
+    return _train(nets.FlowNet, WIDTH, nets.flow_loss, _flow_batch, settings, folder, "flow", pools)
 
 
-def pretrain_depth(folder, clips: int = 1000, settings: Training = DEPTH, workers: int = 2) -> DepthNet:
+def pretrain_depth(folder, clips: int = 1000, settings: Training = DENSE, workers: int = 2) -> nets.DepthNet:
     """Trains the depth net on single frames of corpus_truth; folder and errors as in `pretrain_tracker`."""
     pools = _perception_pools(Path(folder), clips, workers, "depth")
-    return _train(DepthNet, WIDTH, depth_loss, partial(_depth_batch, pools, settings), settings, folder, "depth", pools)
+    return _train(nets.DepthNet, WIDTH, nets.depth_loss, _depth_batch, settings, folder, "depth", pools)
 
 
 def pretrain_guess(folder, clips: int = 4096, settings: Training = GUESS, workers: int = 2) -> GuessNet:
-    """Trains the net behind *best guess* on the drops that PSFT sees in the default study, and on nothing else.
-
-    Args:
-        folder: receives corpus_drops, guess_training/ with log and checkpoint, and guess/ in the format of `net_files`.
-    """
-    path = write_corpus(Path(folder) / "corpus_drops", Corpus("drops", clips, first=0), workers)
-    frames, masks, _ = read_corpus(path)
+    """Trains the net behind *best guess* on the drops that PSFT sees in the default study; folder as above."""
+    recipe = Corpus("drops", clips, first=0)
+    frames, masks, _ = read_corpus(write_corpus(Path(folder) / "corpus_drops", recipe, workers))
     model = train_guess(frames, masks, Path(folder) / "guess_training", settings)
     if processes().is_main_process:
-        save_net(Path(folder) / "guess", model, WIDTH, asdict(settings), clips=[len(frames)])
+        nets.save_net(Path(folder) / "guess", model, WIDTH, asdict(settings), clips=[len(frames)])
     return model
 
 
@@ -200,11 +170,12 @@ def _shown(masks: np.ndarray, start: int) -> np.ndarray:
 def _train(
     kind: type[nn.Module], width: int, loss: Callable, batch: Callable, settings: Training, folder, name: str, pools
 ) -> nn.Module:
-    """Trains a new net and writes it for `net_files.load_net`."""
+    """Trains a new net and writes it for `nets.load_net`."""
     torch.manual_seed(settings.seed)
-    model = train(kind(width), loss, batch, settings, Path(folder) / f"{name}_training", label=name)
+    share, training = partial(batch, pools, settings), Path(folder) / f"{name}_training"
+    model = train(kind(width), loss, share, settings, training, label=name)
     if processes().is_main_process:
-        save_net(Path(folder) / name, model, width, asdict(settings), clips=[len(pool.clips) for pool in pools])
+        nets.save_net(Path(folder) / name, model, width, asdict(settings), clips=[len(pool.clips) for pool in pools])
     return model
 
 
@@ -226,7 +197,7 @@ def _tracker_batch(pools: list[Pool], settings: Training, step: int, process: in
     video = to_video(np.stack([pool.frames[clip] for pool, clip in chosen]))
     masks = torch.from_numpy(np.stack([pool.masks[clip] for pool, clip in chosen]))
     gone[:, 0] = False
-    video, masks = erase(video, masks, torch.from_numpy(gone[share]))
+    video, masks = nets.erase(video, masks, torch.from_numpy(gone[share]))
     rows, times = torch.arange(len(chosen))[:, None], torch.from_numpy(times[share])
     video = video.transpose(1, 2)[rows, times].transpose(1, 2)
     return {"video": _roughen(video, settings.seed, step, process, processes), "masks": masks[rows, times]}

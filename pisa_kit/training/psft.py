@@ -39,8 +39,7 @@ PLACE_WEIGHTS = {
 def draw_sigma(count: int, shift: float, generator: torch.Generator) -> torch.Tensor:
     """Noise levels (count,) in (0, 1), shifted logit-normal: s sigma / (1 + (s - 1) sigma) = sigmoid(1.2 n + ln s).
 
-    Args:
-        shift: s, by which the model's own sampler shifts its levels (`families`).
+    The shift s is the one of the model's own sampler (`families`).
     """
     return torch.sigmoid(SIGMA_SPREAD * torch.randn(count, generator=generator) + math.log(shift))
 
@@ -134,9 +133,8 @@ def cache_latents(
         with torch.no_grad():
             latents.append(encode(pipeline.vae, frames).cpu().numpy().astype(np.float16))
             text.append(condition(pipeline, frames[:, :, 0], captions[start : start + batch]).text.cpu().numpy())
-    text = np.concatenate(text)
+    latents, text = np.concatenate(latents), np.concatenate(text)
     longest = int(text.any((0, 2)).nonzero()[0].max()) + 1  # real prompts are padded to 512 tokens
-    latents = np.concatenate(latents)
     below = places_below(np.asarray(masks[:, 0]), *latents.shape[3:])
     cached = {"latents": latents, "text": text[:, :longest], "below": below}
     write_npz(path, **cached)
@@ -159,31 +157,29 @@ def train_transformer(
     Args:
         cached: from `cache_latents`.
         folder: receives the run's log and checkpoint, and what `fit` keeps.
-        watch: see `training.train`.
+        watch: see `loop.train`.
 
     Returns:
         The pipeline with the trained transformer; `pipeline` itself is left as it is.
-
-    Raises:
-        InputError: fewer clips than a batch.
     """
-    if len(cached["latents"]) < settings.batch:
-        problem = f"are {len(cached['latents'])}, fewer than one batch of {settings.batch}"
-        raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
+    check_enough(cached, settings, folder)
     batch = partial(make_batch, cached, pipeline, settings)
     shift = family_of(pipeline).shift(pipeline.scheduler, torch.from_numpy(cached["latents"][:1]))
     loss = partial(velocity_loss, shift=shift, mixed=settings.mixed_noise)
     return fit(pipeline, lambda tuned: loss, batch, settings, folder, label, watch)
 
 
+def check_enough(cached: dict, settings: Training, folder) -> None:
+    """InputError unless the clips fill a batch."""
+    if (count := len(cached["latents"])) < settings.batch:
+        problem = f"are {count}, fewer than one batch of {settings.batch}"
+        raise InputError(folder, "clips", problem, "Use more clips or a smaller batch.")
+
+
 def make_batch(
     cached: dict, pipeline: DiffusionPipeline, settings: Training, step: int, process: int = 0, processes: int = 1
 ) -> dict[str, torch.Tensor]:
-    """A process's share of a step's batch for `velocity_loss`: depends on seed and step alone.
-
-    Args:
-        cached: from `cache_latents`.
-    """
+    """A process's share of a step's batch of cached latents for `velocity_loss`: depends on seed and step alone."""
     chosen = draw(len(cached["latents"]), settings, step)[process::processes]
     x0 = torch.from_numpy(cached["latents"][chosen]).float()
     weight = place_weight(settings.place_weight, x0, torch.from_numpy(cached["below"][chosen]))
@@ -204,7 +200,7 @@ def fit(
     label: str,
     watch: Callable[[dict], None] | None = None,
 ) -> DiffusionPipeline:
-    """`training.train` on a copy of the pipeline's transformer.
+    """`loop.train` on a copy of the pipeline's transformer.
 
     The result is kept as folder/pipeline_<steps> in diffusers' format, or where low-rank weights are trained, as the
     file folder/adapter_<steps>/pytorch_lora_weights.safetensors. An adapter that the pipeline has is trained further;
@@ -212,7 +208,6 @@ def fit(
 
     Args:
         make_loss: from the pipeline with the transformer that is trained to the loss.
-        batch, settings, watch: see `training.train`.
     """
     low, kind = settings.lora_rank > 0, pipeline.transformer.dtype
     done = Path(folder) / f"{'adapter' if low else 'pipeline'}_{settings.steps}"

@@ -1,11 +1,11 @@
 """Object rewards: videos in, one differentiable loss per clip out (PISA, ORO; Newton after NewtonRewards).
 
-Every reward is called (video, truth) and sees the video only through a frozen perception net, so that its gradient
-reaches the pixels. "Reward" is the usual word; what is returned is a loss, 0 at best, in raw units.
+Every reward is called (net, video, truth) and sees the video only through this frozen perception net, so that its
+gradient reaches the pixels. "Reward" is the usual word; what is returned is a loss, 0 at best, in raw units.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -30,6 +30,7 @@ class Truth:
 
     video: torch.Tensor
     masks: torch.Tensor
+    tracked: dict = field(default_factory=dict, compare=False)  # what `soft_masks` saw last
 
 
 @dataclass(frozen=True)
@@ -50,92 +51,69 @@ class Reward:
 RewardFunction = Callable[[torch.Tensor, Truth], Reward]
 
 
-def soft_masks(tracker: nn.Module, video: torch.Tensor, start: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probabilities that a pixel shows the object (B, T - 1, H, W), that it is there at all (B, T - 1); not frame 0."""
-    logits, presence = (result[:, 1:] for result in tracker(video, start))
-    return logits.sigmoid(), presence.sigmoid()
+def soft_masks(tracker: nn.Module, video: torch.Tensor, truth: Truth) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities that a pixel shows the object (B, T - 1, H, W), that it is there at all (B, T - 1); not frame 0.
+
+    Args:
+        tracker: (video, mask of frame 0) to logits of masks and of presence, as `nets.MaskTracker`.
+    """
+    last = truth.tracked.get(torch.is_grad_enabled(), (None, None))
+    if last[0] is not tracker or last[1] is not video:
+        last = tracker, video, tuple(result[:, 1:].sigmoid() for result in tracker(video, truth.masks[:, 0]))
+        truth.tracked[torch.is_grad_enabled()] = last
+    return last[2]
 
 
-def segmentation(tracker: nn.Module, presence_weight: float = 1.0) -> RewardFunction:
+def segmentation(tracker: nn.Module, video: torch.Tensor, truth: Truth, presence_weight: float = 1.0) -> Reward:
     """1 - soft IoU of the dropped object's mask + 1 - its presence, mean over the frames that show it (PISA, "Seg").
 
     Presence is ours: the mask of an object that SAM 2 has lost is a constant without gradient, its presence is not. It
-    also asks for what `visibility` measures; the reward "iou" goes without it.
-
-    Args:
-        tracker: (video, mask of frame 0) to logits of masks and of presence, as `tiny_nets.MaskTracker`.
-        presence_weight: of the second term.
+    also asks for what `visibility` measures; the reward "iou" goes without it (`presence_weight` 0).
     """
-
-    def reward(video: torch.Tensor, truth: Truth) -> Reward:
-        a, presence = soft_masks(tracker, video, truth.masks[:, 0])
-        b = truth.masks[:, 1:].to(a)
-        shown = truth.masks[:, 1:].any(-1).any(-1)
-        both = (a * b).sum((-2, -1))
-        iou = both / (a.sum((-2, -1)) + b.sum((-2, -1)) - both).clamp(min=1e-6)
-        loss = ((1 - iou + presence_weight * (1 - presence)) * shown).sum(1) / shown.sum(1).clamp(min=1)
-        return Reward(loss, shown.any(1) & truth.masks[:, 0].any(-1).any(-1), (presence < 0.5).float().mean(1))
-
-    return reward
+    a, presence = soft_masks(tracker, video, truth)
+    b = truth.masks[:, 1:].to(a)
+    shown = truth.masks[:, 1:].any(-1).any(-1)
+    both = (a * b).sum((-2, -1))
+    iou = both / (a.sum((-2, -1)) + b.sum((-2, -1)) - both).clamp(min=1e-6)
+    loss = ((1 - iou + presence_weight * (1 - presence)) * shown).sum(1) / shown.sum(1).clamp(min=1)
+    return Reward(loss, shown.any(1) & truth.masks[:, 0].any(-1).any(-1), (presence < 0.5).float().mean(1))
 
 
-def flow(net: nn.Module) -> RewardFunction:
-    """Mean |flow(sample) - flow(truth)|, pixels per frame, over all pixels (PISA, "Flow").
-
-    Args:
-        net: two pictures in [-1, 1] to flow in pixels, as `tiny_nets.FlowNet`.
-    """
-
-    def reward(video: torch.Tensor, truth: Truth) -> Reward:
-        with torch.no_grad():
-            wanted = video_flow(net, truth.video)
-        loss = (video_flow(net, video) - wanted).abs().mean((1, 2, 3, 4))
-        return Reward(loss, torch.ones_like(loss, dtype=torch.bool), torch.zeros_like(loss))
-
-    return reward
+def flow(net: nn.Module, video: torch.Tensor, truth: Truth) -> Reward:
+    """Mean |flow(sample) - flow(truth)|, pixels per frame, over all pixels (PISA, "Flow")."""
+    with torch.no_grad():
+        wanted = video_flow(net, truth.video)
+    loss = (video_flow(net, video) - wanted).abs().mean((1, 2, 3, 4))
+    return Reward(loss, torch.ones_like(loss, dtype=torch.bool), torch.zeros_like(loss))
 
 
-def depth(net: nn.Module) -> RewardFunction:
+def depth(net: nn.Module, video: torch.Tensor, truth: Truth) -> Reward:
     """Mean squared error of inverse depth, scaled so that the true clip spans 0 to 1 (PISA, "Depth").
 
     One range per clip, the truth's: a range per frame flickers and cannot divide by a flat frame's.
-
-    Args:
-        net: pictures in [-1, 1] to inverse depth, as `tiny_nets.DepthNet`.
     """
-
-    def reward(video: torch.Tensor, truth: Truth) -> Reward:
-        with torch.no_grad():
-            wanted = video_depth(net, truth.video)
-            low, high = wanted.amin((1, 2, 3)), wanted.amax((1, 2, 3))
-        counted = high - low > FLAT
-        scale = (high - low).clamp(min=FLAT)[:, None, None, None]
-        loss = ((video_depth(net, video) - wanted) / scale).square().mean((1, 2, 3))
-        return Reward(loss, counted, torch.zeros_like(loss))
-
-    return reward
+    with torch.no_grad():
+        wanted = video_depth(net, truth.video)
+        low, high = wanted.amin((1, 2, 3)), wanted.amax((1, 2, 3))
+    counted = high - low > FLAT
+    scale = (high - low).clamp(min=FLAT)[:, None, None, None]
+    loss = ((video_depth(net, video) - wanted) / scale).square().mean((1, 2, 3))
+    return Reward(loss, counted, torch.zeros_like(loss))
 
 
-def centre(tracker: nn.Module) -> RewardFunction:
+def centre(tracker: nn.Module, video: torch.Tensor, truth: Truth) -> Reward:
     """Distance of the dropped object's soft centroid from the truth's, image widths, |dx| + |dy| (ours).
 
     What L2 measures, made differentiable. Masks that do not overlap have an IoU of 0 whatever their distance, so seg
     cannot say where to go; this one can. Frames in which the tracker has lost the object are left out, as in L2.
-
-    Args:
-        tracker: as of `segmentation`.
     """
-
-    def reward(video: torch.Tensor, truth: Truth) -> Reward:
-        with torch.no_grad():
-            wanted = _centroid(soft_masks(tracker, truth.video, truth.masks[:, 0])[0])
-        a, presence = soft_masks(tracker, video, truth.masks[:, 0])
-        found = (truth.masks[:, 1:].any(-1).any(-1) & (presence > 0.5)).to(a)
-        loss = ((_centroid(a) - wanted).abs().sum(-1) * found).sum(1) / found.sum(1).clamp(min=1)
-        counted = found.any(1) & truth.masks[:, 0].any(-1).any(-1)
-        return Reward(loss, counted, (presence < 0.5).float().mean(1))
-
-    return reward
+    with torch.no_grad():
+        wanted = _centroid(soft_masks(tracker, truth.video, truth)[0])
+    a, presence = soft_masks(tracker, video, truth)
+    found = (truth.masks[:, 1:].any(-1).any(-1) & (presence > 0.5)).to(a)
+    loss = ((_centroid(a) - wanted).abs().sum(-1) * found).sum(1) / found.sum(1).clamp(min=1)
+    counted = found.any(1) & truth.masks[:, 0].any(-1).any(-1)
+    return Reward(loss, counted, (presence < 0.5).float().mean(1))
 
 
 def _centroid(masks: torch.Tensor) -> torch.Tensor:
@@ -145,7 +123,7 @@ def _centroid(masks: torch.Tensor) -> torch.Tensor:
     return total / masks.sum((-2, -1)).clamp(min=1)[..., None] / masks.shape[-1]
 
 
-def newton(tracker: nn.Module, mass: float = 0.1, still: float = 0.5) -> RewardFunction:
+def newton(tracker: nn.Module, video: torch.Tensor, truth: Truth, mass: float = 0.1, still: float = 0.5) -> Reward:
     """No ground truth but frame 0's mask: constant acceleration of the image motion, and an object that stays.
 
     The mean absolute third difference of the soft centroid, in pixels, over the frames before it first slows down
@@ -157,40 +135,19 @@ def newton(tracker: nn.Module, mass: float = 0.1, still: float = 0.5) -> RewardF
         mass: weight of the term against vanishing.
         still: pixels per frame by which the fall must slow down to count as contact.
     """
-
-    def reward(video: torch.Tensor, truth: Truth) -> Reward:
-        a, presence = soft_masks(tracker, video, truth.masks[:, 0])
-        a = torch.cat([truth.masks[:, :1].to(a), a], 1)
-        area, rows = a.sum((-2, -1)), torch.arange(a.shape[2], device=a.device, dtype=a.dtype)
-        height = (a.sum(-1) * rows).sum(-1) / area.clamp(min=1)
-        speed = height.diff(dim=1)
-        falls = (speed.detach().diff(dim=1) > -still).to(a).cumprod(1)[:, 1:]
-        uneven = (speed.diff(n=2, dim=1).abs() * falls).sum(1) / falls.sum(1).clamp(min=1)
-        change = (area[:, 1:] / area[:, :1].clamp(min=1) - 1).abs() + 1 - presence
-        counted = truth.masks[:, 0].any(-1).any(-1)
-        return Reward(uneven + mass * change.mean(1), counted, (presence < 0.5).float().mean(1))
-
-    return reward
+    a, presence = soft_masks(tracker, video, truth)
+    a = torch.cat([truth.masks[:, :1].to(a), a], 1)
+    area, rows = a.sum((-2, -1)), torch.arange(a.shape[2], device=a.device, dtype=a.dtype)
+    height = (a.sum(-1) * rows).sum(-1) / area.clamp(min=1)
+    speed = height.diff(dim=1)
+    falls = (speed.detach().diff(dim=1) > -still).to(a).cumprod(1)[:, 1:]
+    uneven = (speed.diff(n=2, dim=1).abs() * falls).sum(1) / falls.sum(1).clamp(min=1)
+    change = (area[:, 1:] / area[:, :1].clamp(min=1) - 1).abs() + 1 - presence
+    counted = truth.masks[:, 0].any(-1).any(-1)
+    return Reward(uneven + mass * change.mean(1), counted, (presence < 0.5).float().mean(1))
 
 
-class Once(nn.Module):
-    """A tracker that several rewards look through: the same video is tracked once."""
-
-    def __init__(self, tracker: nn.Module):
-        super().__init__()
-        self.tracker, self.known = tracker, None
-
-    def forward(self, video: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `tiny_nets.MaskTracker.forward`."""
-        if self.known is None or self.known[0] is not video or not torch.equal(self.known[1], mask):
-            found = self.tracker(video, mask)
-            if not torch.is_grad_enabled():
-                return found  # of no use where a gradient is wanted
-            self.known = (video, mask, found)
-        return self.known[2]
-
-
-MAKERS = {  # a reward and the net it looks through
+REWARD_FUNCTIONS = {  # a reward and the net it looks through
     "seg": (segmentation, "tracker"),
     "iou": (partial(segmentation, presence_weight=0.0), "tracker"),
     "flow": (flow, "flow"),
@@ -205,22 +162,16 @@ NETS = {
 
 
 def load_rewards(names, perception: str = "tiny", device: torch.device | str = "cpu") -> dict[str, RewardFunction]:
-    """Rewards by name, see `MAKERS`.
+    """Rewards by name, see `REWARD_FUNCTIONS`, called (video, truth).
 
     Args:
-        names: of rewards.
         perception: the nets they look through: "tiny", which ship with the kit, or "real": SAM 2.1, RAFT and Depth
             Anything V2, from the hub or its cache.
-        device: of the nets.
 
     Raises:
         InputError: another name, or weights that cannot be loaded.
     """
-    makers, nets, rewards = NETS[check_choice(perception, NETS, "perception")], {}, {}
-    for name in names:
-        reward, net = MAKERS[check_choice(name, MAKERS, "reward")]
-        if net not in nets:
-            made = makers[net]().to(device)
-            nets[net] = Once(made) if net == "tracker" else made
-        rewards[name] = reward(nets[net])
-    return rewards
+    makers = NETS[check_choice(perception, NETS, "perception")]
+    chosen = {name: REWARD_FUNCTIONS[check_choice(name, REWARD_FUNCTIONS, "reward")] for name in names}
+    nets = {net: makers[net]().to(device) for net in {net for _, net in chosen.values()}}
+    return {name: partial(reward, nets[net]) for name, (reward, net) in chosen.items()}

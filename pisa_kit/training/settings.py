@@ -1,9 +1,12 @@
 """Every number of one training run, as frozen dataclasses."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pisa_kit.core.errors import InputError, check_choice
+from pydantic import Field
+
+from pisa_kit.core.checks import Count, Finite, Positive, Share, check_fields
+from pisa_kit.core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -23,35 +26,28 @@ class Training:
         lora_rank: train low-rank additions to the attention weights of a transformer instead of all weights; 0: all.
     """
 
-    steps: int
-    batch: int
-    learning_rate: float
+    steps: Count
+    batch: Count
+    learning_rate: Positive
     warmup: int = 20
-    decay: float = 0.2
-    weight_decay: float = 0.0
-    epsilon: float = 1e-8
-    max_grad_norm: float = 1.0
-    ema: float = 0.99
+    decay: Share = 0.2
+    weight_decay: Finite = 0.0
+    epsilon: Finite = 1e-8
+    max_grad_norm: Positive = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     seed: int = 0
-    precision: str = "no"
-    optimizer: str = "adamw"
-    place_weight: str = "even"
-    mixed_noise: float = 0.0
+    precision: Literal["no", "bf16"] = "no"
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    place_weight: Literal["even", "moving", "below"] = "even"
+    mixed_noise: Share = 0.0
     lora_rank: int = 0
-    log_every: int = 10
-    checkpoint_every: int = 100
+    log_every: Count = 10
+    checkpoint_every: Count = 100
 
     MAY_CHANGE: ClassVar[tuple[str, ...]] = ("steps", "decay", "log_every", "checkpoint_every")  # between two calls
 
     def __post_init__(self):
-        for name in ("steps", "batch", "learning_rate", "max_grad_norm", "log_every", "checkpoint_every"):
-            if not getattr(self, name) > 0:
-                raise InputError("training", name, f"is {getattr(self, name)}", "Give a number above 0.")
-        if not 0 <= self.ema < 1:
-            raise InputError("training", "ema", f"is {self.ema}", "Give a decay in [0, 1).")
-        check_choice(self.precision, ("no", "bf16"), "precision")
-        check_choice(self.optimizer, ("adamw", "muon"), "optimizer")
-        check_choice(self.place_weight, ("even", "moving", "below"), "place_weight")
+        check_fields(self, "training")
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of step number `step`, counted from 0."""
@@ -66,7 +62,7 @@ class OroSettings:
 
     Args:
         training: optimizer and steps.
-        weights: weight of each reward, see `rewards.MAKERS`.
+        weights: weight of each reward, see `rewards.REWARD_FUNCTIONS`.
         sampling_steps: of the videos that are rewarded.
         guidance: classifier-free guidance scale of the sampler; 1: none. It doubles the work and memory of a step.
         gradient_steps: how many of the last sampling steps carry gradients; 0 draws 1 to all anew for each batch. The
@@ -80,20 +76,18 @@ class OroSettings:
     """
 
     training: Training
-    weights: dict[str, float]
-    sampling_steps: int = 5
-    guidance: float = 1.0
+    weights: Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    sampling_steps: Count = 5
+    guidance: Finite = 1.0
     gradient_steps: int = 2
-    reference_weight: float = 1.0
-    gradient_checkpointing: str = "nothing"
+    reference_weight: Finite = 1.0
+    gradient_checkpointing: Literal["nothing", "views", "all"] = "nothing"
     eval_steps: tuple[int, ...] = ()
     early_stopping_metric: str = "fixed_l2"
     patience: int = 2
 
     def __post_init__(self):
+        check_fields(self, "tuning")
         if not 0 <= self.gradient_steps <= self.sampling_steps:
             problem = f"is {self.gradient_steps} of {self.sampling_steps} sampling steps"
             raise InputError("tuning", "gradient_steps", problem, "Give 1 to all of them, or 0 to draw the number.")
-        check_choice(self.gradient_checkpointing, ("nothing", "views", "all"), "gradient_checkpointing")
-        if not self.weights or any(weight < 0 for weight in self.weights.values()):
-            raise InputError("tuning", "weights", f"are {self.weights}", "Give at least one reward, none below 0.")

@@ -70,7 +70,7 @@ def _perceive(name: str, video: torch.Tensor, truth: Truth) -> np.ndarray:
         return torch.cat([flow, torch.zeros_like(flow[:1])]).numpy()
     if name == "depth":
         return video_depth(load_depth(), video)[0].numpy()
-    masks, _ = soft_masks(load_tracker("reward"), video, truth.masks[:, 0])
+    masks, _ = soft_masks(load_tracker("reward"), video, truth)
     return torch.cat([truth.masks[:, :1].to(masks), masks], 1)[0].numpy()
 
 
