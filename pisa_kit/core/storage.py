@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -177,12 +178,13 @@ def plain_file(path) -> Path:
     """
     path = Path(path)
     with disk(path, "file", "Check the path."):
-        if not path.exists():
+        status = path.stat() if path.exists() else None
+        if status is None:
             problem = "does not exist"
-        elif not path.is_file():
+        elif not stat.S_ISREG(status.st_mode):
             problem = "is a folder, a pipe or a device, not a plain file"
-        elif path.stat().st_size > LARGEST:
-            problem = f"has {path.stat().st_size / 2**30:.0f} GB, more than the {LARGEST / 2**30:.0f} that are read"
+        elif status.st_size > LARGEST:
+            problem = f"has {status.st_size / 2**30:.0f} GB, more than the {LARGEST / 2**30:.0f} that are read"
         else:
             return path
     raise InputError(path, "file", problem, "Check the path.")

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,9 @@ class ClipStore:
         """Held-out clips of generic motion (`motion.sample_motion`), simulated once and kept."""
         preset = self.preset
         folder = self.folder / "data" / f"generic_{artefacts.key('clips', preset.data.video, preset.data.ranges)}"
-        seeds = [preset.data.test_seed + 2_000_000 + index for index in range(preset.data.generic_clips)]
-        return make_clips(
-            [folder / f"{seed}.npz" for seed in seeds], _write_motion, [(seed, preset) for seed in seeds], "generic"
-        )
+        first = preset.data.test_seed + 2_000_000
+        seeds = range(first, first + preset.data.generic_clips)
+        return make_clips(folder, {str(seed): partial(_move, seed, preset) for seed in seeds}, "generic motion")
 
     def simulated(self, name: str, scenes: list[Scene]) -> list[Clip]:
         """The true clip of each scene, simulated once and kept.
@@ -73,10 +73,10 @@ class ClipStore:
         Args:
             name: of the folder.
         """
-        key = artefacts.key("clips", [scene.to_dict() for scene in scenes], self.preset.data.video)
-        folder = self.folder / "data" / f"{name}_{key}"
-        paths = [folder / f"{number:05d}.npz" for number in range(len(scenes))]
-        return make_clips(paths, _write_scene, [(scene, self.preset) for scene in scenes], f"simulating {name}")
+        video = self.preset.data.video
+        folder = self.folder / "data" / f"{name}_{artefacts.key('clips', [one.to_dict() for one in scenes], video)}"
+        jobs = {f"{number:05d}": partial(simulate, scene, **asdict(video)) for number, scene in enumerate(scenes)}
+        return make_clips(folder, jobs, f"simulating {name}")
 
     def map_clips(self) -> tuple[list[Clip], list[Cell]]:
         """Held-out drops all over the map of distance and height, and the cell each of them is in."""
@@ -173,12 +173,24 @@ class ClipStore:
         return paper_clips.write_mixed(place, folder, source, data.share, count, data.video, seed)
 
 
-def make_clips(paths: list[Path], write: Callable, jobs: list[tuple], label: str) -> list[Clip]:
-    """The clips at `paths`; `film(*job, path)` makes those that are missing, in several processes."""
-    missing = [(*job, path) for job, path in zip(jobs, paths, strict=True) if not path.exists()]
-    made = results_of((delayed(write)(*job) for job in missing), _workers(len(missing)))
+def make_clips(folder: Path, jobs: dict[str, Callable[[], Clip]], label: str, workers: int | None = None) -> list[Clip]:
+    """The clips kept in `folder`, by name; those that are missing are made first.
+
+    Args:
+        jobs: name to what makes the clip.
+        label: of the progress bar.
+        workers: processes; None: as many as it is worth.
+    """
+    paths = {name: folder / f"{name}.npz" for name in jobs}
+    missing = [name for name, path in paths.items() if not path.exists()]
+    made = (delayed(_make)(name, jobs[name], paths[name]) for name in missing)
+    made = results_of(made, workers or _workers(len(missing)))
     list(Bar(made, total=len(missing), desc=label, unit="clip", disable=not missing))
-    return [read_clip(path) for path in paths]
+    return [read_clip(path) for path in paths.values()]
+
+
+def _make(name: str, job: Callable[[], Clip], path: Path):
+    write_clip(replace(job(), name=name), path)
 
 
 def _workers(clips: int) -> int:
@@ -186,11 +198,7 @@ def _workers(clips: int) -> int:
     return WORKERS if clips > 16 else 1
 
 
-def _write_motion(seed: int, preset: Preset, path: Path):
+def _move(seed: int, preset: Preset) -> Clip:
     video, scene = preset.data.video, sample(seed, preset.data.ranges, "seen", "seen")
-    path_of_object = motion.sample_motion(scene, seed, (video.frames - 1) / video.fps)
-    write_clip(simulate(scene, **asdict(video), name=path.stem, motion=path_of_object), path)
-
-
-def _write_scene(scene: Scene, preset: Preset, path: Path):
-    write_clip(simulate(scene, **asdict(preset.data.video), name=path.stem), path)
+    path = motion.sample_motion(scene, seed, (video.frames - 1) / video.fps)
+    return simulate(scene, **asdict(video), motion=path)

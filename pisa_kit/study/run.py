@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,9 @@ import torch
 from diffusers import DiffusionPipeline
 
 from pisa_kit.clips.clip import Clip
-from pisa_kit.clips.formats import read_clip, write_clip
 from pisa_kit.core import artefacts
 from pisa_kit.core.devices import device
 from pisa_kit.core.errors import check_choice
-from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import WEIGHTS, atomic_path, read_json, write_json
 from pisa_kit.metrics.evaluation import APPEARANCE, evaluate_videos
 from pisa_kit.models.codec import reconstruct
@@ -28,7 +27,6 @@ from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.study.clip_store import ClipStore, make_clips
 from pisa_kit.study.paper_clips import PROMPT
 from pisa_kit.study.presets import get_preset
-from pisa_kit.study.settings import Preset
 from pisa_kit.training import oro
 from pisa_kit.training.pretrain_perception import train_guess
 from pisa_kit.training.psft import cache_latents, train_transformer
@@ -61,14 +59,12 @@ class Run(ClipStore):
             facts.append(artefacts.weights(net))
         key = artefacts.key("references", facts, preset.data.video, preset.data.ranges)
         folder = self.folder / "videos" / method.replace(" ", "_") / f"seed{seed}_{key}"
-        paths = [folder / f"{truth.name}.npz" for truth in truths]
-        if method not in references.CEILINGS:
-            return make_clips(paths, _write_reference, [(method, truth, seed, preset) for truth in truths], method)
-        missing = [(truth, path) for truth, path in zip(truths, paths, strict=True) if not path.exists()]
-        for truth, path in Bar(missing, desc=method, unit="clip", disable=not missing):
-            frames = reconstruct(net, truth.frames[None])[0] if method == "codec" else references.best_guess(net, truth)
-            write_clip(references.bare(frames, truth, method), path)
-        return [read_clip(path) for path in paths]
+        if method in references.CEILINGS:  # nets stay in this process
+            return make_clips(
+                folder, {truth.name: partial(_ceiling, method, net, truth) for truth in truths}, method, 1
+            )
+        make = partial(references.reference_video, method, seed=seed, ranges=preset.data.ranges)
+        return make_clips(folder, {truth.name: partial(make, truth) for truth in truths}, method)
 
     def guess(self) -> GuessNet:
         """The net behind *best guess*: the one that ships if the preset's drops are those it learned from."""
@@ -251,8 +247,9 @@ def _shipped_nets() -> str:
     return "".join(artefacts.files(WEIGHTS / name) for name in ("reward", "judge", "flow", "depth"))
 
 
-def _write_reference(method: str, truth: Clip, seed: int, preset: Preset, path: Path):
-    write_clip(references.reference_video(method, truth, seed, preset.data.ranges), path)
+def _ceiling(method: str, net, truth: Clip) -> Clip:
+    frames = reconstruct(net, truth.frames[None])[0] if method == "codec" else references.best_guess(net, truth)
+    return references.bare(frames, truth, method)
 
 
 def open_run(preset: str, runs="runs", model: str | None = None, bench: str | None = None) -> Run:
