@@ -38,6 +38,17 @@ def disk(path, field: str = "output", remedy: str = "Choose a folder you may wri
 
 
 @contextmanager
+def loadable(path, field: str, remedy: str) -> Iterator[None]:
+    """Inside, whatever a library raises over weights, configurations and tokenizers (many kinds) is an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(path, field, f"cannot be loaded ({first_line(error)})", remedy) from error
+
+
+@contextmanager
 def locked(folder) -> Iterator[None]:
     """Inside, no other process that asks for it writes into the folder; what a killed one left unfinished is removed.
 
