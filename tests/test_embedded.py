@@ -50,8 +50,14 @@ def test_stock_pipeline_loads_it_and_generates(pipeline):
     [
         (lambda folder: shutil.rmtree(folder / "vae"), "vae: is missing"),
         (lambda folder: (folder / "model_index.json").unlink(), "model_index.json"),
-        (lambda folder: _configure(folder, num_layers=8), "transformer: has weights of another architecture"),
-        (lambda folder: _configure(folder, num_layers=2), "transformer: has weights of another architecture"),
+        (
+            lambda folder: _configure(folder, num_layers=8),
+            "transformer: .*weights of another architecture",
+        ),
+        (
+            lambda folder: _configure(folder, num_layers=2),
+            "transformer: .*weights of another architecture",
+        ),
         (lambda folder: _configure(folder, ffn_dim=512), "transformer: cannot be loaded"),
         (lambda folder: _cut(folder / "vae" / "diffusion_pytorch_model.safetensors"), "vae: cannot be loaded"),
     ],

@@ -118,7 +118,7 @@ def test_another_protocol_in_the_same_folder_is_refused(pipeline, truths, tmp_pa
 
 def test_frames_and_size_must_fit_the_strides(pipeline, truths, tmp_path):
     in_time = tiny_pipelines.wan(clean_first=True)
-    with pytest.raises(InputError, match="frames: is 16, the autoencoder needs a multiple of 4 plus 1. Use 13 or 17"):
+    with pytest.raises(InputError, match="frames: is 16, the model needs a multiple of 4 plus 1. Use 13 or 17"):
         generate(in_time, replace(PROTOCOL, frames=16), truths, 0, tmp_path)
     with pytest.raises(InputError, match="size: is 72, the model needs a multiple of 16. Use 64"):
         generate(pipeline, replace(PROTOCOL, size=72), truths, 0, tmp_path)

@@ -125,7 +125,7 @@ def test_an_adapter_is_trained_further_and_one_of_another_rank_or_model_is_refus
     assert names.keys() == second.transformer.state_dict().keys(), "one adapter, not two"
     for name, value in second.transformer.state_dict().items():
         assert torch.equal(names[name], value) != ("lora" in name), name
-    with pytest.raises(InputError, match="lora_rank: is 4, the model's adapter has 2"):
+    with pytest.raises(InputError, match="lora_rank: is 4. It should be 2"):
         psft.train_transformer(first, cached[0], replace(settings, lora_rank=4), tmp_path / "third")
     with pytest.raises(InputError, match="adapter: cannot be loaded"):
         with_adapter(make("wan2.2-ti2v-5b"), tmp_path / "first" / "adapter_2")

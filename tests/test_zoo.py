@@ -74,7 +74,7 @@ def test_bad_wishes_are_refused(tmp_path):
     with pytest.raises(InputError, match="frames: is 30.*Use 25 or 33"):
         open_model("ltx-video", tmp_path, frames=30)
     tiny_pipelines.make("ltx-video").save_pretrained(tmp_path / "ltx")
-    with pytest.raises(InputError, match="is a LTXImageToVideoPipeline"):
+    with pytest.raises(InputError, match="is 'LTXImageToVideoPipeline'. It should be 'WanImage"):
         open_model("wan2.2-ti2v-5b", tmp_path / "ltx")
 
 

@@ -56,6 +56,17 @@ def parsed(file, field: str = "file", problem: str = "cannot be read", remedy: s
 
 
 @contextmanager
+def loadable(path, field: str, remedy: str) -> Iterator[None]:
+    """Inside, whatever a library raises over weights, configurations and tokenizers (many kinds) is an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(path, field, f"cannot be loaded ({first_line(error)})", remedy) from error
+
+
+@contextmanager
 def locked(folder) -> Iterator[None]:
     """Inside, no other process that asks for it writes into the folder; what a killed one left unfinished is removed.
 

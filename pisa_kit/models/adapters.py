@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Literal
 
 import torch
 from diffusers import DiffusionPipeline
@@ -9,11 +10,10 @@ from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE
 from diffusers.training_utils import _collate_lora_metadata, cast_training_params
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from safetensors import SafetensorError
 from torch import nn
 
-from pisa_kit.core.errors import InputError, first_line
-from pisa_kit.core.storage import plain_file
+from pisa_kit.core.checks import check
+from pisa_kit.core.storage import loadable, plain_file
 
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
 NAME = "default"  # peft's
@@ -33,9 +33,7 @@ def add_adapter(transformer: nn.Module, rank: int, seed: int):
     if not has_adapter(transformer):
         torch.manual_seed(seed)
         transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LAYERS)), NAME)
-    found = transformer.peft_config[NAME].r
-    if found != rank:
-        raise InputError("training", "lora_rank", f"is {rank}, the model's adapter has {found}", "Give the same rank.")
+    check(Literal[transformer.peft_config[NAME].r], rank, "training", "lora_rank", "The model's adapter has that rank.")
     for name, parameter in transformer.named_parameters():
         parameter.requires_grad_("lora_" in name)
     cast_training_params(transformer)
@@ -60,17 +58,12 @@ def load_adapter(pipeline: DiffusionPipeline, path):
     """
     path = Path(path)
     path = plain_file(path / LORA_WEIGHT_NAME_SAFE if path.is_dir() else path)
-    remedy = "Give an adapter in diffusers' format that was trained on this model."
-    if not hasattr(pipeline, "load_lora_weights"):
-        raise InputError(path, "adapter", f"cannot be put into a {type(pipeline).__name__}", remedy)
-    if has_adapter(pipeline.transformer):
-        pipeline.transformer.unload_lora()
-    try:
+    with loadable(path, "adapter", "Give an adapter in diffusers' format that was trained on this model."):
+        if has_adapter(pipeline.transformer):
+            pipeline.transformer.unload_lora()
         pipeline.load_lora_weights(path.parent, weight_name=path.name, adapter_name=NAME)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise InputError(path, "adapter", f"cannot be loaded ({first_line(error)})", remedy) from error
-    if not has_adapter(pipeline.transformer):  # diffusers only warns
-        raise InputError(path, "adapter", "has no weights for the transformer", remedy)
+        if not has_adapter(pipeline.transformer):  # diffusers only warns
+            raise ValueError("no weights for the transformer")
 
 
 def with_adapter(pipeline: DiffusionPipeline, path) -> DiffusionPipeline:

@@ -16,15 +16,14 @@ from diffusers import (
     WanTransformer3DModel,
 )
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 from transformers.utils import logging as transformers_logging
 
 from pisa_kit.core.checks import check
-from pisa_kit.core.errors import InputError, first_line
-from pisa_kit.core.storage import WEIGHTS, read_json
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import WEIGHTS, loadable, read_json
 from pisa_kit.models.codec import CHANNELS, make_autoencoder
 from pisa_kit.models.families import family_in, family_of
 from pisa_kit.sim import motion
@@ -122,11 +121,8 @@ def load(path=BASE, dtype: torch.dtype = torch.float32) -> DiffusionPipeline:
             raise InputError(path, component, "is missing", remedy)
     trained = {"vae": family.autoencoder, "transformer": family.transformer}
     parts = {component: _load_part(path, component, kind, dtype) for component, kind in trained.items()}
-    try:
+    with loadable(path, "pipeline", "One of its other components is damaged or missing: restore the folder."):
         pipeline = family.pipeline.from_pretrained(path, use_safetensors=True, dtype=dtype, **parts)
-    except Exception as error:  # tokenizers, configurations and weights of transformers fail in many ways
-        remedy = "One of its other components is damaged or missing: restore the folder from its source."
-        raise InputError(path, "pipeline", f"cannot be loaded ({first_line(error)})", remedy) from error
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module) and not all(value.isfinite().all() for value in part.parameters()):
             raise InputError(path, name, "has weights that are not numbers", "Restore it from its source.")
@@ -137,14 +133,10 @@ def load(path=BASE, dtype: torch.dtype = torch.float32) -> DiffusionPipeline:
 
 def _load_part(path: Path, component: str, kind, dtype: torch.dtype):
     """One trained network; diffusers alone would fill what its file lacks with random weights and only warn."""
-    remedy = "Use the config.json and the weights that were saved together."
-    try:
+    with loadable(path, component, "Use the config.json and the weights that were saved together."):
         options = {"use_safetensors": True, "output_loading_info": True, "torch_dtype": dtype}
         part, info = kind.from_pretrained(path / component, **options)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(path, component, f"cannot be loaded ({str(error).splitlines()[0][:200]})", remedy) from error
-    foreign = [*info["missing_keys"], *info["unexpected_keys"]]
-    if foreign:
-        problem = f"has weights of another architecture ({len(foreign)} missing or left over, e.g. {foreign[0]})"
-        raise InputError(path, component, problem, remedy)
+        foreign = [*info["missing_keys"], *info["unexpected_keys"]]
+        if foreign:
+            raise ValueError(f"weights of another architecture, {len(foreign)} missing or left over, e.g. {foreign[0]}")
     return part

@@ -7,6 +7,7 @@ Both kinds put the clean first frame in as the first latent, its tokens at times
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -159,11 +160,9 @@ def class_in(folder) -> str:
 
 def family_in(folder):
     """The family of the pipeline in a folder of diffusers' format; InputError for one that cannot be trained here."""
-    name, known = class_in(folder), {family.pipeline.__name__: family for family in TRAINABLE}
-    if name not in known:
-        problem, path = f"is {name!r}, which cannot be trained here", Path(folder) / "model_index.json"
-        raise InputError(path, "_class_name", problem, f"Give a {' or a '.join(known)}.")
-    return known[name]
+    known = {family.pipeline.__name__: family for family in TRAINABLE}
+    path, remedy = Path(folder) / "model_index.json", "Others can be filmed with, not trained here."
+    return known[check(Literal[tuple(known)], class_in(folder), path, "_class_name", remedy)]
 
 
 def family_of(part: DiffusionPipeline | nn.Module):

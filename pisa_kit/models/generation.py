@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from diffusers import DiffusionPipeline
 
 from pisa_kit.clips.clip import Clip
@@ -20,7 +19,7 @@ from pisa_kit.models.conditioning import condition
 from pisa_kit.models.families import family_of
 from pisa_kit.models.prompts import worded
 from pisa_kit.models.sampling import noise_like, sample
-from pisa_kit.models.zoo import StockModel, check_shape
+from pisa_kit.models.zoo import StockModel, check_shape, enough_memory
 from pisa_kit.perception.tensors import to_frames, to_video
 
 
@@ -129,15 +128,13 @@ def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[
     cond = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths], protocol.guidance)
     latent_frames = (protocol.frames - 1) // family_of(pipeline).strides(pipeline).frames + 1
     noise = noise_like(cond, latent_frames, each)
-    try:
+    asked = f"with {len(truths)} videos of {protocol.frames} frames at {protocol.size} px"
+    with enough_memory(protocol.model, asked, "Film fewer together, or smaller ones."):
         video = sample(pipeline, cond, noise, protocol.steps, protocol.guidance)
-        if not video.isfinite().all():
-            problem = "gives videos with values that are not numbers"
-            raise InputError(protocol.model, "weights", problem, "Restore them from their source.")
-        return to_frames(video)
-    except torch.cuda.OutOfMemoryError as error:
-        problem = f"ran out with {len(truths)} videos of {protocol.frames} frames at {protocol.size} px"
-        raise InputError(protocol.model, "GPU memory", problem, "Film fewer together, or smaller ones.") from error
+    if not video.isfinite().all():
+        problem = "gives videos with values that are not numbers"
+        raise InputError(protocol.model, "weights", problem, "Restore them from their source.")
+    return to_frames(video)
 
 
 def check_frames(pipeline: DiffusionPipeline, protocol: Protocol):

@@ -1,8 +1,10 @@
 """Real image-to-video models by name: what each wants, and one way to film the benchmark's clips with any of them."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from typing import Literal
 
 import diffusers
 import numpy as np
@@ -13,8 +15,9 @@ from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.resize import resample, to_square
 from pisa_kit.core.checks import check
 from pisa_kit.core.devices import check_device, processes
-from pisa_kit.core.errors import InputError, check_choice, first_line
-from pisa_kit.core.storage import read_json
+from pisa_kit.core.errors import InputError, check_choice
+from pisa_kit.core.storage import loadable
+from pisa_kit.models.families import class_in
 
 
 @dataclass(frozen=True)
@@ -60,18 +63,17 @@ class ModelSpec:
 
 def check_shape(file, frames: int, stride: int, multiple: int, **sides: int):
     """Raises InputError unless `frames` is a multiple of `stride` plus 1 and every side a multiple of `multiple`."""
-    for name, side in sides.items():
-        if side % multiple:
-            problem = f"is {side}, the model needs a multiple of {multiple}"
-            raise InputError(file, name, problem, f"Use {max(round(side / multiple), 1) * multiple}.")
+    wrong = [(name, side, round(side / multiple) or 1, multiple, 0) for name, side in sides.items() if side % multiple]
     if frames % stride != 1 % stride:
-        near = (frames - 1) // stride * stride + 1
-        problem = f"is {frames}, the autoencoder needs a multiple of {stride} plus 1"
-        raise InputError(file, "frames", problem, f"Use {near} or {near + stride}.")
+        wrong.append(("frames", frames, (frames - 1) // stride, stride, 1))
+    for name, value, times, step, rest in wrong:
+        near = times * step + rest
+        problem = f"is {value}, the model needs a multiple of {step}{' plus 1' if rest else ''}"
+        raise InputError(file, name, problem, f"Use {near} or {near + step}." if rest else f"Use {near}.")
 
 
-WAN = "WanImageToVideoPipeline"
-BY_HAND = "by hand (needs torchvision)"
+WAN, HUNYUAN, COSMOS = "WanImageToVideoPipeline", "hunyuanvideo-community/HunyuanVideo", "nvidia/Cosmos-Predict"
+BY_HAND, POST_TRAINED = "by hand (needs torchvision)", "diffusers/base/post-trained"
 ZOO = {
     "wan2.2-ti2v-5b": ModelSpec(WAN, "Wan-AI/Wan2.2-TI2V-5B-Diffusers", 704, 1280, 32, 4, 121, 24),
     "wan2.2-i2v-a14b": ModelSpec(WAN, "Wan-AI/Wan2.2-I2V-A14B-Diffusers", 480, 832, 16, 4, 81, 16, 40, 3.5),
@@ -93,41 +95,13 @@ ZOO = {
         arguments={"frame_rate": 25},
     ),
     "ltx-2": ModelSpec(
-        "LTX2ImageToVideoPipeline",
-        "Lightricks/LTX-2",
-        512,
-        768,
-        32,
-        8,
-        121,
-        24,
-        30,
-        3.0,
-        arguments={"frame_rate": 24.0},
-    ),
-    "hunyuanvideo-1.5-i2v": ModelSpec(
-        "HunyuanVideo15ImageToVideoPipeline",
-        "hunyuanvideo-community/HunyuanVideo-1.5-480p_i2v",
-        480,
-        848,
-        16,
-        4,
-        121,
-        24,
-        50,
-        6.0,
+        "LTX2ImageToVideoPipeline", "Lightricks/LTX-2", 512, 768, 32, 8, 121, 24, 30, 3.0, arguments={"frame_rate": 24}
     ),
     "hunyuanvideo-i2v": ModelSpec(
-        "HunyuanVideoImageToVideoPipeline",
-        "hunyuanvideo-community/HunyuanVideo-I2V",
-        720,
-        1280,
-        16,
-        4,
-        129,
-        24,
-        50,
-        1.0,
+        "HunyuanVideoImageToVideoPipeline", f"{HUNYUAN}-I2V", 720, 1280, 16, 4, 129, 24, 50, 1.0
+    ),
+    "hunyuanvideo-1.5-i2v": ModelSpec(
+        "HunyuanVideo15ImageToVideoPipeline", f"{HUNYUAN}-1.5-480p_i2v", 480, 848, 16, 4, 121, 24, 50, 6.0
     ),
     "stable-video-diffusion": ModelSpec(
         "StableVideoDiffusionPipeline",
@@ -145,21 +119,11 @@ ZOO = {
         arguments={"fps": 7},
     ),
     "cosmos-predict2-2b": ModelSpec(
-        "Cosmos2VideoToWorldPipeline",
-        "nvidia/Cosmos-Predict2-2B-Video2World",
-        704,
-        1280,
-        16,
-        4,
-        93,
-        16,
-        35,
-        7.0,
-        tried=BY_HAND,
+        "Cosmos2VideoToWorldPipeline", f"{COSMOS}2-2B-Video2World", 704, 1280, 16, 4, 93, 16, 35, 7.0, tried=BY_HAND
     ),
     "cosmos-predict2.5-2b": ModelSpec(
         "Cosmos2_5_PredictBasePipeline",
-        "nvidia/Cosmos-Predict2.5-2B",
+        f"{COSMOS}2.5-2B",
         704,
         1280,
         16,
@@ -168,7 +132,7 @@ ZOO = {
         16,
         36,
         7.0,
-        revision="diffusers/base/post-trained",
+        revision=POST_TRAINED,
         tried=BY_HAND,
     ),
     "skyreels-v2-i2v-1.3b": ModelSpec(
@@ -229,12 +193,9 @@ class StockModel:
     def _film(self, protocol, truth: Clip, seed: int) -> np.ndarray:
         spec = self.spec
         picture = widen(truth.frames[0], spec.height, spec.width)
-        try:
+        asked = f"at {spec.height}x{spec.width}, {spec.frames} frames"
+        with enough_memory(protocol.model, asked, "Use --offload, or open the model with fewer frames or smaller."):
             frames = self._call(picture, protocol, truth.caption, seed)
-        except torch.cuda.OutOfMemoryError as error:
-            problem = f"ran out at {spec.height}x{spec.width}, {spec.frames} frames"
-            remedy = "Use --offload, or open the model with fewer frames or a smaller height and width."
-            raise InputError(protocol.model, "GPU memory", problem, remedy) from error
         frames = (np.asarray(frames) * 255).round().clip(0, 255).astype(np.uint8)
         cut = to_square(Clip(frames, spec.fps, name=truth.name), protocol.size, crop=True)
         return resample(cut, protocol.fps, protocol.frames).frames
@@ -258,6 +219,15 @@ class StockModel:
             **call,
             **spec.arguments,
         ).frames[0]
+
+
+@contextmanager
+def enough_memory(model: str, asked: str, remedy: str) -> Iterator[None]:
+    """Inside, too little GPU memory is an `InputError` that says what was asked for."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise InputError(model, "GPU memory", f"ran out {asked}", remedy) from error
 
 
 def widen(frame: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -290,22 +260,16 @@ def open_model(name: str, path=None, device: str = "cpu", offload: bool = False,
         )
     parts = {"safety_checker": NoGuardrail()} if spec.pipeline.startswith("Cosmos") else {}
     if path is not None:
-        index = Path(path) / "model_index.json"
-        found = check(dict, read_json(index), index).get("_class_name")
-        if found != spec.pipeline:
-            problem = f"is a {found}, {name} is a {spec.pipeline}"
-            raise InputError(path, "_class_name", problem, "Choose the model's own name, or another folder.")
+        remedy = "Choose the model's own name, or another folder."
+        check(Literal[spec.pipeline], class_in(path), path, "_class_name", remedy)
     if device == "cuda":
         device = f"cuda:{processes().local_process_index}"  # each process of `accelerate launch` its own
     check_device(device)
-    try:
-        dtype = getattr(torch, spec.dtype) if device != "cpu" else torch.float32
-        parts |= {} if path else {"revision": spec.revision}
+    dtype = getattr(torch, spec.dtype) if device != "cpu" else torch.float32
+    parts |= {} if path else {"revision": spec.revision}
+    remedy = f"Get it with `pisa download {name}` and name its folder: --path downloads/{name}"
+    with loadable(path or spec.repository, "weights", remedy):
         pipeline = kind.from_pretrained(path or spec.repository, dtype=dtype, use_safetensors=True, **parts)
-    except (OSError, ValueError, RuntimeError) as error:
-        remedy = f"Get it with `pisa download {name}` and name its folder: --path downloads/{name}"
-        problem = f"cannot be loaded ({first_line(error)})"
-        raise InputError(path or spec.repository, "weights", problem, remedy) from error
     if offload:
         pipeline.enable_model_cpu_offload(device=device)
     else:
