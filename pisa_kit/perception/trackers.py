@@ -59,7 +59,7 @@ def track_net(model: nn.Module, frames: np.ndarray, start: np.ndarray) -> Track:
     if start.shape != frames.shape[1:3] or start.dtype != bool or not start.any():
         problem = f"has shape {start.shape}, dtype {start.dtype} and {np.count_nonzero(start)} pixels"
         raise InputError("track_net", "start", problem, "Give a non-empty (H, W) bool mask.")
-    place = next(model.parameters()).device
+    place = next(model.parameters(), torch.empty(0)).device
     logits, presence = model(to_video(frames[None]).to(place), torch.from_numpy(start)[None].to(place))
     masks = ((logits > 0) & (presence >= 0)[..., None, None])[0].cpu().numpy()
     masks[0] = start
