@@ -90,8 +90,25 @@ def test_psft_numbers(smoke):
     assert {row["method"] for row in results["forgetting"]} == {"truth", "base", "PSFT"}
     assert all({"low", "high", "n"} <= set(row) for row in results["forgetting"] + results["caption_effect"])
     assert {row["caption"] for row in results["caption_effect"]} == {"falls", "rises", "hovers"}
+    likelier = {(row["method"], row["kind"]): row["value"] for row in results["likelihood"]}
+    assert set(likelier) == {(method, f"{share} g") for method in ("base", "PSFT") for share in ("0", "0.5", "1.5")}
+    assert likelier["base", "0 g"] < 0.5 < likelier["base", "1.5 g"], "the base knows no fall: less motion is likelier"
+    assert {(row["method"], row["split"]) for row in results["bench"]} == {
+        (method, split) for method in ("base", "PSFT") for split in ("real", "sim unseen")
+    }
     logs = [path.read_text() for path in (folder / "models").glob("psft_8_clips_seed*/log.jsonl")]
     assert [len(log.splitlines()) for log in logs] == [preset.psft.training.steps] * len(preset.seeds)
+
+
+def test_oro_numbers(smoke):
+    folder, _ = smoke
+    results = json.loads((folder / "results" / "03_oro.json").read_text())
+    kept = {(row["choice"], row["N"]): row["mean"] for row in results["best_of"]}
+    assert set(kept) == {(choice, 2) for choice in ("random", "seg", "newton", "oracle")}
+    assert kept["oracle", 2] <= min(kept["seg", 2], kept["newton", 2], kept["random", 2])
+    tuned = {row["method"]: row["mean"] for row in results["without_gradient"] if row["metric"] == "fixed_l2"}
+    assert set(tuned) == {"PSFT", "seg, gradient", "seg, nft", "seg, best"} and len(set(tuned.values())) == 4
+    assert {row["method"] for row in results["bench"]} == set(PRESETS["smoke"].oro.rewards)
 
 
 def test_generalization_numbers(smoke):

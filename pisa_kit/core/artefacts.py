@@ -29,6 +29,7 @@ CODE = {  # kind of artefact: the modules that decide what is in it
     ),
     "psft": TRAINING,
     "oro": (*TRAINING, "training/oro", "training/rewards", "models/sampling", *PERCEPTION),
+    "mixed": ("study/paper_clips",),
     "candidates": (*TRAINING, "training/gradient_free", "training/rewards", "models/sampling", *PERCEPTION),
     "videos": (*MODEL, "models/sampling", "models/generation", "models/zoo"),
 }

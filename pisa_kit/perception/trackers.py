@@ -46,7 +46,7 @@ def track_net(model: nn.Module, frames: np.ndarray, start: np.ndarray) -> Track:
         start: (H, W) bool, the object in frame 0, which is returned as it is; InputError for another.
     """
     check_start(start, frames, "track_net")
-    place = next(model.parameters()).device
+    place = next(model.parameters(), torch.empty(0)).device
     logits, presence = model(to_video(frames[None]).to(place), torch.from_numpy(start)[None].to(place))
     masks = ((logits > 0) & (presence >= 0)[..., None, None])[0].cpu().numpy()
     masks[0] = start

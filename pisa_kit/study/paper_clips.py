@@ -68,7 +68,7 @@ def source_key(source, share: float, video: Video) -> str:
     path = Path(source)
     files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
     facts = [(str(each.relative_to(path)), each.stat().st_size) for each in files]
-    return artefacts.key("latents", facts, share, video)
+    return artefacts.key("mixed", facts, share, video)
 
 
 def _shaped(location: Location, video: Video) -> tuple[np.ndarray, np.ndarray, str]:

@@ -92,14 +92,9 @@ def write_submission(out, report: SeedReport, data, videos, tracker: str) -> Pat
         raise InputError(videos, "seeds", "have the same videos", "Film each with a seed of its own.")
     summary = report.summary()[["mean", "std", "low", "high"]].astype(object)
     summary = summary.where(summary.notna(), None).to_dict("index")
-    card = {
-        "kit": pisa_kit.__version__,
-        "protocol": protocol,
-        "tracker": tracker,
-        "seeds": seeds,
-        "scored": report.scored,
-    }
-    card |= {"total": report.total, "clips": clips_hash(truths), "summary": summary, "videos": hashes}
+    card = {"kit": pisa_kit.__version__, "protocol": protocol, "tracker": tracker, "seeds": seeds}
+    card |= {"scored": report.scored, "total": report.total, "clips": clips_hash(truths)}
+    card |= {"summary": summary, "videos": hashes}
     with atomic_folder(out) as temporary:
         for name in wanted:
             _copy(located[name], temporary / "videos" / name)
@@ -142,7 +137,7 @@ def check_submission(card, data, videos, workers: int = 2, tracker=None) -> list
         return wrong
     if (protocol := read_protocol(seed_folders(videos, len(seeds)))) != (found["protocol"], seeds):
         return [f"protocol: the videos' manifests say {protocol[0]}, seeds {protocol[1]}"]
-    again = evaluate_seeds(data, videos, len(seeds), None, workers, tracker or found["tracker"])
+    again = evaluate_seeds(data, videos, len(seeds), found["protocol"]["fps"], workers, tracker or found["tracker"])
     for metric, row in again.summary().iterrows():
         said = found["summary"].get(metric, {}).get("mean")
         if not np.isclose(row["mean"], np.nan if said is None else said, atol=TOLERANCE, rtol=0, equal_nan=True):

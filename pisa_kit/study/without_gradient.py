@@ -79,7 +79,7 @@ def tuned_on_values(run: Run, kind: str, seed: int) -> DiffusionPipeline:
     model, made = run.model("PSFT", seed), pool(run, seed)
     text = run.latents(seed, "oro")["text"][: len(made["error"])]
     settings: Training = replace(run.preset.oro.tuning.training, seed=seed)
-    settings = replace(settings, batch=2 * settings.batch)  # an example is cheaper than one of ORO's
+    settings = replace(settings, batch=2 * settings.batch, learning_rate=3 * settings.learning_rate)  # else it is still
     key = artefacts.key("candidates", replace(settings, steps=1), _pool_path(run, seed).name)
     folder = run.folder / "models" / f"{kind}_{REWARDS[0]}_seed{seed}_{key}"
     return tune_on(model, made, text, REWARDS[0], kind, settings, folder)

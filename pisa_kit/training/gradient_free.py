@@ -19,12 +19,12 @@ from pisa_kit.models.conditioning import Condition, decode, pad_text, placed, ve
 from pisa_kit.models.families import family_of
 from pisa_kit.models.sampling import noise_like, sample_latents
 from pisa_kit.perception.tensors import to_frames, to_video
-from pisa_kit.training.psft import add_noise, fit
+from pisa_kit.training.psft import add_noise, fit, place_weight
 from pisa_kit.training.rewards import RewardFunction, Truth
 from pisa_kit.training.settings import Training
 
 KINDS = ("nft", "best")
-BETA = 0.5  # how far "nft" goes from the old model to the new one in its two velocities
+BETA = 0.1  # how far "nft" goes from the old model to the new one in its two velocities; smaller pulls harder
 
 
 @torch.no_grad()
@@ -101,8 +101,11 @@ def nft_loss(
             before = velocity(old.transformer, noisy, sigma, cond)
         now = velocity(model, noisy, sigma, cond, pipeline.transformer)
 
+        weight = place_weight("moving", x0, torch.zeros(()))  # as in PSFT: an object is a hundredth of the picture
+
         def error(predicted: torch.Tensor) -> torch.Tensor:
-            return (predicted - (noise - x0)).float()[:, :, 1:].square().mean((1, 2, 3, 4))
+            squares = (predicted - (noise - x0)).float()[:, :, 1:].square()
+            return (weight * squares).mean((1, 2, 3, 4)) / weight.mean((1, 2, 3, 4))
 
         towards = error((1 - beta) * before + beta * now)
         away = error((1 + beta) * before - beta * now) if beta < 1 else torch.zeros_like(towards)
