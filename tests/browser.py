@@ -27,4 +27,4 @@ def open_page(file: Path, width: int = 1400, **options) -> Iterator:
         page.wait_for_selector(".pisa-player[data-ready=yes]", timeout=60_000)
         yield page
         browser.close()
-        assert not [error for error in errors if "ERR_FAILED" not in error]
+        assert not [error for error in errors if "net::ERR_" not in error]
