@@ -87,7 +87,7 @@ def test_a_click_corrects_a_lost_frame_and_the_clip_is_saved(shot, tmp_path):
 def test_what_goes_wrong_is_said_in_the_widget(shot):
     frames = shot.frames
     widget = track_footage(frames, 60)
-    assert widget.track is None and not widget.found
+    assert widget.track is None and not widget.found and widget._repr_mimebundle_()[0]["image/png"]
     widget.order = {"do": "save", "to": "nowhere"}
     assert "Track first" in widget.message
     widget.order = {"do": "track"}
