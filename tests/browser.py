@@ -27,4 +27,22 @@ def open_page(file: Path, width: int = 1400, **options) -> Iterator:
         page.wait_for_selector(".pisa-player[data-ready=yes]", timeout=60_000)
         yield page
         browser.close()
-        assert not [error for error in errors if "ERR_FAILED" not in error]
+        assert not [error for error in errors if "net::ERR_" not in error]
+
+
+def unreachable(tab, scope: str) -> list[str]:
+    """Controls and pictures in `scope` without a name for screen readers, and controls that Tab does not reach."""
+    controls = f"[...document.querySelectorAll('{scope} :is(button, select, input, [tabindex=\"0\"])')]"
+    controls += ".filter((one) => !one.disabled && one.offsetParent)"
+    tab.evaluate("document.activeElement.blur()")
+    for _ in range(tab.evaluate(f"{controls}.length") + 4):
+        tab.keyboard.press("Tab")
+        tab.evaluate("document.activeElement.dataset.reached = 'yes'")
+    return tab.evaluate(
+        f"""() => {{
+            const name = (one) => one.getAttribute("aria-label") || one.labels?.[0]?.textContent.trim();
+            const pictures = [...document.querySelectorAll("{scope} > * canvas:not(button canvas)")];
+            return {controls}.filter((one) => !one.dataset.reached || !name(one))
+                .concat(pictures.filter((one) => !name(one))).map((one) => one.outerHTML.slice(0, 120));
+        }}"""
+    )

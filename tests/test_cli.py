@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,9 +103,20 @@ def test_import_turns_the_phone_video_into_a_real_clip(tmp_path):
     assert abs(np.mean(centre[0]) - 508) < 15 and clip.dropped.any((1, 2)).mean() > 0.9
 
 
+def test_import_reads_gravity_from_a_scale_and_takes_corrections(tmp_path):
+    settings = ("--fps", 120, "--rotate", 90, "--start", 118, "--end", 216, "--point", "27,75", "--longest", 480)
+    scale = ("--ends", "27,75,36,1640", "--metres", 2.28, "--tilted", "--fix", "54,50,776")
+    done = pisa("import", DATA / "balldrop_120fps.mp4", "ball", *settings, *scale, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    g, low, high = map(float, re.search(r"g = (\S+) m/s² \[(\S+), (\S+)\]", done.stdout).groups())
+    assert low < g < high and g == pytest.approx(9.81, rel=0.1)
+    assert read_clip(tmp_path / "ball").frames.shape[1:3] == (480, 48)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        (("import", "nowhere.mp4", "out", "--fps", "30", "--point", "1,1", "--fix", "3,4"), "fix: is '3,4'"),
         (("study", "--preset", "ful"), "'ful' is unknown. Did you mean 'full'?"),
         (("score", "nowhere.jsonl"), "nowhere.jsonl: file: does not exist"),
         (("simulate", "data", "--fps", "0", "--count", "1"), "fps: is 0"),

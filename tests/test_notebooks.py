@@ -1,8 +1,10 @@
 """Every notebook runs headless with the smoke preset, leaves its numbers and figures, and is committed clean."""
 
+import importlib.util
 import json
 import re
 import shutil
+import subprocess
 
 import nbformat
 import numpy as np
@@ -49,6 +51,21 @@ def test_committed_notebook_is_clean(path):
         assert len(cell.source.splitlines()) <= 25 or cell.cell_type == "markdown"
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1 and "PRESET" in tagged[0].source
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_first_cell_installs_the_kit_only_where_it_is_missing(known, monkeypatch):
+    calls, spec = [], importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec(name) if known else None)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: calls.append(command))
+    for path in NOTEBOOKS:
+        cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if "find_spec" in cell.source]
+        for source in cells:
+            exec(source, {})
+    assert bool(calls) != known
+    for command in calls:
+        assert all((runner.NOTEBOOKS / one).exists() for one in command if one.startswith(".."))
+        assert (runner.NOTEBOOKS / command[-1] / "pyproject.toml").exists()
 
 
 def test_numbers(smoke):
@@ -180,6 +197,7 @@ def test_the_study_can_be_read_without_a_kernel(smoke):
     pages = {path.stem: path.read_text(encoding="utf-8") for path in index.parent.glob("0*.html")}
     assert set(pages) == {path.stem for path in NOTEBOOKS} and all(f"{name}.html" in text for name in pages)
     assert pages["01_baseline_evaluation"].count('data-player="waiting"') == 1
+    assert pages["04_generalization"].count('data-player="waiting"') == 1
     assert all("application/vnd.jupyter.widget" not in page for page in pages.values())
     assert sum(len(page) for page in pages.values()) < 15e6
 

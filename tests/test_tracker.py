@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import needs_browser, open_page
+from browser import needs_browser, open_page, unreachable
 from footage_kinds import HELD, KINDS, film, measure
 
 from pisa_kit.clips.formats import read_clip
@@ -87,7 +87,7 @@ def test_a_click_corrects_a_lost_frame_and_the_clip_is_saved(shot, tmp_path):
 def test_what_goes_wrong_is_said_in_the_widget(shot):
     frames = shot.frames
     widget = track_footage(frames, 60)
-    assert widget.track is None and not widget.found
+    assert widget.track is None and not widget.found and widget._repr_mimebundle_()[0]["image/png"]
     widget.order = {"do": "save", "to": "nowhere"}
     assert "Track first" in widget.message
     widget.order = {"do": "track"}
@@ -125,9 +125,7 @@ def test_clicks_and_keys_mark_the_object_the_scale_and_the_release(shot, tmp_pat
         assert tab.evaluate(f"{TRACKER}.get('points')")[1] == [shot.release, 122, 110]
         tab.get_by_role("button", name="track the object").click()
         assert tab.evaluate(f"{TRACKER}.get('order').do") == "track"
-        controls = ".pisa-tracker :is(button, select, canvas, input:not([type=checkbox]))"
-        names = tab.locator(controls).evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
-        assert all(names)
+        assert unreachable(tab, ".pisa-tracker") == []
     assert marks["release"] == shot.release
     for name, value in marks.items():
         setattr(widget, name, value)

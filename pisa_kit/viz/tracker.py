@@ -56,6 +56,7 @@ class FootageTracker(anywidget.AnyWidget):
 
     def _attempt(self, act, *given):
         """What goes wrong is said in the widget."""
+        self.message = ""  # so that the same answer as before is told, too
         try:
             act(*given)
         except InputError as error:
