@@ -47,6 +47,7 @@ Fps = _within(float, 0.1, 100_000)
 Side = _within(int, 16, 4096)  # of a square picture, pixels
 Frames = _within(int, 2, 10_000)
 Count = _within(int, 1, 100_000_000)
+Whole = _within(int, 0, 100_000_000)
 Few = _within(int, 1, 512)  # processes, videos at once
 Seed = _within(int, 0, 10**15)
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]

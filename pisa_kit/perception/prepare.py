@@ -68,7 +68,6 @@ def prepare(source, out, settings: Settings, device: str = "cpu") -> dict:
     Args:
         source: folder or zip with clips in any of `formats.LAYOUTS`, e.g. PisaBench's real.zip or sim.zip/unseen.
         out: receives one npz per clip and manifest.json.
-        settings: see `Settings`.
         device: of SAM 2.
 
     Returns:

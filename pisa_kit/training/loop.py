@@ -48,10 +48,8 @@ def train(
     """Trains the parameters of `model` that require gradients; continues from `folder`'s checkpoint if there is one.
 
     Args:
-        model: trained in place.
         loss: (model, batch, generator) to named scalar terms in raw units; the term "loss" is minimised.
         batch: (step, process, processes) to this process's share of the batch of that step.
-        settings: every number of the run.
         folder: receives settings.json, log.jsonl (a line per `log_every` steps), checkpoint.safetensors, and what
             TensorBoard reads, or another of accelerate's trackers that the environment variable `LOG_WITH` names.
         watch: called with every line of the log, e.g. to draw a curve.
