@@ -87,11 +87,11 @@ def check(kind: Any, value: Any, file, field: str = "", remedy: str = "") -> Any
         raise InputError(file, where, problem, " ".join(filter(None, [f"{wanted}.", remedy]))) from error
 
 
-def check_same(found: dict, wanted: dict, file, remedy: str) -> None:
-    """InputError that names the entries in which `found`, of an earlier run, is not `wanted`."""
-    differs = sorted(key for key in found | wanted if found.get(key) != wanted.get(key))
-    if differs:
-        raise InputError(file, ", ".join(differs), "differ from what is already there", remedy)
+def check_same(found: dict, wanted: dict, file, what: str) -> None:
+    """InputError unless what is described in a folder was made with the same settings, before more is put there."""
+    if found != wanted:
+        differs = ", ".join(sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key)))
+        raise InputError(file, differs, f"differ from {what}", "Choose another folder, or the original settings.")
 
 
 def check_fields(settings, file) -> None:

@@ -89,7 +89,7 @@ def _prepare(source, locations: list[Location], out: Path, settings: Settings, t
     manifest = out / "manifest.json"
     wanted = {"source": str(Path(source).resolve())} | asdict(settings)
     found = _read_manifest(manifest) if manifest.exists() else {"settings": wanted, "clips": {}}
-    check_same(found["settings"], wanted, manifest, "Choose another folder.")
+    check_same(found["settings"], wanted, manifest, "the clips that are already there")
     for location in Bar(locations, desc=f"preparing {out.name}", unit="clip"):
         path, known = out / f"{location.name}.npz", found["clips"].get(location.name, {})
         if "frames" in known and path.is_file() and path.stat().st_size == known.get("bytes"):

@@ -87,8 +87,7 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2) -> Path:
     wanted = json.loads(json.dumps({**asdict(recipe), "simulator": artefacts.code("clips")}))
     with locked(folder):
         found = _read_manifest(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
-        remedy = "Choose another folder, delete this one, or repeat the original settings."
-        check_same(found["recipe"], wanted, manifest, remedy)
+        check_same(found["recipe"], wanted, manifest, "the dataset that is already there")
         whole = {entry["name"] for entry in found["clips"] if _bytes(folder / entry["name"]) == entry["bytes"]}
         if len(whole) == recipe.count:
             return folder

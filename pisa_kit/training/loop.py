@@ -205,19 +205,21 @@ def load_checkpoint(path, model: nn.Module, optimizer: Optimizer, average: EMAMo
     Raises:
         InputError: damaged, of another model, or made with other settings or more steps (fewer are continued).
     """
-    done, remedy = steps_done(path), "Use another folder, or repeat what made it."
+    done = steps_done(path)
     if not done:
         return 0
     if done > settings.steps:
-        raise InputError(path, "steps", f"are {done} already, more than the {settings.steps} asked for", remedy)
+        raise InputError(
+            path, "steps", f"are {done} already, more than the {settings.steps} asked for", "Use another folder."
+        )
     with open_tensors(path, "Delete the checkpoint to start anew.") as file:
         made, tensors = json.loads(file.metadata()["settings"]), {name: file.get_tensor(name) for name in file.keys()}
     fixed = {name: value for name, value in asdict(settings).items() if name not in Training.MAY_CHANGE}
-    check_same({name: made.get(name) for name in fixed}, fixed, path, remedy)
+    check_same({name: made.get(name) for name in fixed}, fixed, path, "the run's")
     parameters = trainable(model)
     shapes = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("weight.")}
     if shapes != {f"weight.{index}": parameter.shape for index, parameter in enumerate(parameters)}:
-        raise InputError(path, "weights", "belong to another model", remedy)
+        raise InputError(path, "weights", "belong to another model", "Use another folder, or the original model.")
     with torch.no_grad():
         for index, parameter in enumerate(parameters):
             parameter.copy_(split_like(tensors[f"weight.{index}"], parameter))
