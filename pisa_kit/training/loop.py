@@ -209,9 +209,8 @@ def load_checkpoint(path, model: nn.Module, optimizer: Optimizer, average: EMAMo
     if not done:
         return 0
     if done > settings.steps:
-        raise InputError(
-            path, "steps", f"are {done} already, more than the {settings.steps} asked for", "Use another folder."
-        )
+        problem = f"are {done}, more than the {settings.steps} asked for"
+        raise InputError(path, "steps", problem, "Use another folder, or ask for more.")
     with open_tensors(path, "Delete the checkpoint to start anew.") as file:
         made, tensors = json.loads(file.metadata()["settings"]), {name: file.get_tensor(name) for name in file.keys()}
     fixed = {name: value for name, value in asdict(settings).items() if name not in Training.MAY_CHANGE}
