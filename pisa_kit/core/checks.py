@@ -47,6 +47,7 @@ Fps = _within(float, 0.1, 100_000)
 Side = _within(int, 16, 4096)  # of a square picture, pixels
 Frames = _within(int, 2, 10_000)
 Count = _within(int, 1, 100_000_000)
+Whole = _within(int, 0, 100_000_000)
 Few = _within(int, 1, 512)  # processes, videos at once
 Seed = _within(int, 0, 10**15)
 Pixel = _within(float, -1e6, 1e6)
@@ -89,11 +90,11 @@ def check(kind: Any, value: Any, file, field: str = "", remedy: str = "") -> Any
     raise InputError(file, where, problem, " ".join(filter(None, [wanted, remedy]))) from cause
 
 
-def check_same(found: dict, wanted: dict, file, remedy: str) -> None:
-    """InputError that names the entries in which `found`, of an earlier run, is not `wanted`."""
-    differs = sorted(key for key in found | wanted if found.get(key) != wanted.get(key))
-    if differs:
-        raise InputError(file, ", ".join(differs), "differ from what is already there", remedy)
+def check_same(found: dict, wanted: dict, file, what: str) -> None:
+    """InputError unless what is described in a folder was made with the same settings, before more is put there."""
+    if found != wanted:
+        differs = ", ".join(sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key)))
+        raise InputError(file, differs, f"differ from {what}", "Choose another folder, or the original settings.")
 
 
 def check_fields(settings, file) -> None:

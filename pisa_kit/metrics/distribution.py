@@ -75,7 +75,6 @@ def rejections(
         ambiguity: of the picture.
         errors: (N,) measured minus true fall times, seconds, which are drawn from.
         counts: videos of a model, and worlds that they are compared with.
-        repetitions: of each experiment.
         level: below which a p-value rejects.
 
     Returns:

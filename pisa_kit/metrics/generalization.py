@@ -61,7 +61,7 @@ def checks(gravity: pd.DataFrame, slopes: pd.DataFrame, ratios: pd.DataFrame, pa
         A row per method, a column per test, cells as from `verdicts.ask`.
     """
     g, outside = (table.set_index("method")["value"] for table in (gravity, ratios))
-    pair, effect = pairs.set_index("method"), slopes["effect"].abs().groupby(slopes["method"]).max()
+    pair, effect = pairs.set_index("method"), slopes["effect"].abs().groupby(slopes["method"]).max().reindex(g.index)
     falls = (g - GRAVITY).abs() <= WITHIN * GRAVITY
     together = ((pair["value"] - 1).abs() <= RATIO) & (pair["measured"] >= pair["videos"] / 2)
     counted = "a ratio of {0.value:.2f}, {0.measured:.0f} of {0.videos:.0f} measured"

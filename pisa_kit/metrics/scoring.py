@@ -174,15 +174,15 @@ def _line_row(pairs: Path, number: int, line: str) -> dict:
     """The row of one line, or its name and error."""
     name, label = f"{pairs.name} line {number}", f"{pairs} line {number}"
     try:
-        try:
-            entry = check(Pair, json.loads(line, parse_int=float), label, remedy=NEEDED)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(label, "line", f"is not JSON ({error})", "Write one JSON object per line.") from error
+        entry = check(Pair, json.loads(line, parse_int=float), label, remedy=NEEDED)
         name = entry.get("name") or _name_from(entry["gt_mask"])
         files = [str(pairs.parent / entry[key]) for key in ("gt_mask", "pd_mask")]
         points = _read_points(pairs.parent / entry["gt_annotation"]) if "gt_annotation" in entry else None
         truth, prediction = (_dropped_plane(read_masks(file), points, file) for file in files)
         return score_pair(name, truth, entry["gt_fps"], prediction, entry["pd_fps"], files)
+    except (json.JSONDecodeError, RecursionError) as error:
+        said = InputError(label, "line", f"is not JSON ({error})", "Write one JSON object per line.")
+        return {"name": name, "error": str(said)}
     except InputError as error:
         return {"name": name, "error": str(error)}
 

@@ -45,8 +45,6 @@ def bootstrap(statistic: Callable, *values: np.ndarray, together: bool = True, r
         statistic: called with an array (..., S N) per entry of `values`, returns (...) or (..., K).
         values: (N,), or (S, N): seeds and clips, NaN where something could not be measured.
         together: the arrays show the same clips, drawn together; otherwise only their seeds are the same.
-        resamples: repetitions.
-        seed: of the draws.
 
     Returns:
         "value", "low", "high" (floats, or arrays (K,)), "n": clips with a number in every array (or in any, if they
@@ -76,9 +74,7 @@ def summarise(table: pd.DataFrame, columns, by=None, seed: int = 0) -> pd.DataFr
 
     Args:
         table: a row per video: "name", the metrics, and "seed" where there are several.
-        columns: the metrics to average.
         by: column, or list of columns, to group by.
-        seed: of the bootstrap.
 
     Returns:
         The columns of `by`, then "metric", "mean", "low", "high", "n" (clips that have the metric: a released metric is
@@ -128,8 +124,7 @@ def slopes(table: pd.DataFrame, of: str, by: tuple[str, ...], seed: int = 0) -> 
 
     Args:
         table: a row per video: "name", "seed", `of` and `by`; rows that lack a value are left out.
-        of: the column that is explained.
-        by: the columns that explain it.
+        of, by: the column that is explained, and those that explain it.
 
     Returns:
         A row per column of `by`: "by", "slope", "low", "high", "n", "seeds", and "effect": the change of `of` between a

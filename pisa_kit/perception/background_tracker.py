@@ -55,7 +55,7 @@ def check_start(start: np.ndarray, frames: np.ndarray, file) -> None:
     """InputError unless `start` is the mask of an object in frame 0."""
     if start.shape != frames.shape[1:3] or start.dtype != bool or not start.any():
         problem = f"has shape {start.shape}, dtype {start.dtype} and {np.count_nonzero(start)} pixels"
-        raise InputError(file, "start", problem, "Give a non-empty (H, W) bool mask of frame 0.")
+        raise InputError(file, "start", problem, "Give a non-empty (H, W) bool mask, or, to find one, a point (x, y).")
 
 
 def check_point(point, frames: np.ndarray, file, field: str = "point") -> None:

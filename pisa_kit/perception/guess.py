@@ -16,12 +16,7 @@ from pisa_kit.perception.tensors import to_video
 
 
 class GuessNet(nn.Module):
-    """First frame and mask to the path of the mask's centre, at the times of the frames.
-
-    Args:
-        width: channels of the finest level.
-        frames: of the path.
-    """
+    """First frame and mask to the path of the mask's centre, at the times of the frames."""
 
     def __init__(self, width: int = 16, frames: int = 17):
         super().__init__()

@@ -85,10 +85,8 @@ def enlarge(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 class MaskTracker(nn.Module):
     """Finds in every frame the object that a mask shows in frame 0, or says that it is gone.
 
-    Each frame is compared with frame 0 alone, so an error does not travel from frame to frame.
-
-    Args:
-        width: channels of the finest level; 16 makes 0.2 M parameters.
+    Each frame is compared with frame 0 alone, so an error does not travel from frame to frame. 0.2 M parameters for a
+    width (channels of the finest level) of 16.
     """
 
     def __init__(self, width: int = 16):
@@ -121,10 +119,9 @@ class MaskTracker(nn.Module):
 
 
 class FlowNet(nn.Module):
-    """Where every pixel of a picture is in the next one.
+    """Where every pixel of a picture is in the next one; 0.5 M parameters for a width of 16.
 
-    Args:
-        width: channels of the finest level; 16 makes 0.5 M parameters. The deepest of four levels sees all of 64x64.
+    The deepest of four levels sees all of 64x64.
     """
 
     def __init__(self, width: int = 16):
@@ -141,11 +138,7 @@ class FlowNet(nn.Module):
 
 
 class DepthNet(nn.Module):
-    """How far away every pixel is, from one picture.
-
-    Args:
-        width: channels of the finest level; 16 makes 0.5 M parameters.
-    """
+    """How far away every pixel is, from one picture; 0.5 M parameters for a width of 16."""
 
     def __init__(self, width: int = 16):
         super().__init__()

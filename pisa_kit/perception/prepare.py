@@ -70,7 +70,6 @@ def prepare(source, out, settings: Settings, device: str = "cpu", verify: bool =
     Args:
         source: folder or zip with clips in any of `formats.LAYOUTS`, e.g. PisaBench's real.zip or sim.zip/unseen.
         out: receives one npz per clip and manifest.json.
-        settings: see `Settings`.
         device: of SAM 2.
         verify: of clips that are there, compare the hash with the manifest's, too, not the size alone.
 
@@ -95,7 +94,7 @@ def _prepare(
     manifest = out / "manifest.json"
     wanted = {"source": str(Path(source).resolve())} | asdict(settings)
     found = _read_manifest(manifest) if manifest.exists() else {"settings": wanted, "clips": {}}
-    check_same(found["settings"], wanted, manifest, "Choose another folder, or the original settings.")
+    check_same(found["settings"], wanted, manifest, "the clips that are already there")
     for location in Bar(locations, desc=f"preparing {out.name}", unit="clip"):
         path, known = out / f"{location.name}.npz", found["clips"].get(location.name, {})
         if "frames" in known and artefacts.is_whole(path, known, verify):

@@ -104,8 +104,7 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2, verify: bool = False
     wanted = json.loads(json.dumps({**asdict(recipe), "simulator": artefacts.code("clips")}))
     with locked(folder):
         found = _read_manifest(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
-        remedy = "Choose another folder, delete this one, or repeat the original settings."
-        check_same(found["recipe"], wanted, manifest, remedy)
+        check_same(found["recipe"], wanted, manifest, "the dataset that is already there")
         whole = {
             entry["name"]: entry
             for entry in found["clips"]

@@ -3,7 +3,7 @@
 Every shape, texture and colour occurs, those that PSFT never shows included: the paper's base has seen them, too.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,19 +19,10 @@ MARGIN = 16  # pixels around the picture that a pan may show
 ANY_COLOUR = 0.5  # share of scenes with colours from the whole range
 
 
-@dataclass(frozen=True)
-class Pan:
-    """A slow pan: a window that slides over a larger picture, (T, 2) its corner (row, column)."""
-
-    verb: str
-    corners: np.ndarray
-
-
 def diet_clip(seed: int, ranges: Ranges, video: Video, pans: bool = True) -> Clip:
     """A clip of generic motion, with a caption that names all that moves; the same arguments give the same clip.
 
     Args:
-        seed: any integer >= 0.
         pans: let the camera pan in some clips, of which only frames and masks are known.
     """
     rng = np.random.default_rng([seed, 40])
@@ -40,7 +31,7 @@ def diet_clip(seed: int, ranges: Ranges, video: Video, pans: bool = True) -> Cli
     hanging = {index: thing for index, thing in enumerate(scene.things) if thing.bounds[0][2] > STANDING}
     motions = {i: sample_motion(scene, seed + 7919 * i, seconds, thing) for i, thing in hanging.items()}
     if rng.random() < PANS and pans:
-        return _panned(scene, motions, _pan(rng, video), video)
+        return _panned(scene, motions, rng, video)
     return simulate(scene, video.size, video.frames, video.fps, motion=motions)
 
 
@@ -75,20 +66,17 @@ def recolour(scene: Scene, seed: int) -> Scene:
     return replace(scene, things=things, floor=floor, wall=wall)
 
 
-def _pan(rng: np.random.Generator, video: Video) -> Pan:
-    verb, (down, right) = [("left", (0, -1)), ("right", (0, 1)), ("up", (-1, 0)), ("down", (1, 0))][rng.integers(4)]
+def _panned(scene: Scene, motions: dict[int, Motion], rng: np.random.Generator, video: Video) -> Clip:
+    """The scene through a slowly panning camera: a window that slides over a larger picture."""
+    ways = [("left", (0, -1)), ("right", (0, 1)), ("up", (-1, 0)), ("down", (1, 0))]
+    verb, way = ways[rng.integers(4)]
     share = np.linspace(0, 1, video.frames)
-    way = rng.uniform(0.3, 1.0) * MARGIN * (share if rng.random() < 0.5 else (3 - 2 * share) * share**2)
-    return Pan(verb, MARGIN + np.stack([down * way, right * way], 1))
-
-
-def _panned(scene: Scene, motions: dict[int, Motion], pan: Pan, video: Video) -> Clip:
+    pixels = rng.uniform(0.3, 1.0) * MARGIN * (share if rng.random() < 0.5 else (3 - 2 * share) * share**2)
+    corners = (MARGIN + pixels[:, None] * way).round().astype(int)
     size = video.size + 2 * MARGIN
     fov = 2 * np.degrees(np.arctan(np.tan(np.radians(scene.fov / 2)) * size / video.size))
     clip = simulate(replace(scene, fov=float(fov)), size, video.frames, video.fps, motion=motions)
-    windows = [
-        np.s_[row : row + video.size, column : column + video.size] for row, column in pan.corners.round().astype(int)
-    ]
+    windows = [np.s_[row : row + video.size, column : column + video.size] for row, column in corners]
     frames = np.stack([frame[window] for frame, window in zip(clip.frames, windows, strict=True)])
     masks = np.stack([mask[:, window[0], window[1]] for mask, window in zip(clip.masks, windows, strict=True)])
-    return Clip(frames, clip.fps, masks, caption=f"{clip.caption} The camera pans {pan.verb}.", name=clip.name)
+    return Clip(frames, clip.fps, masks, caption=f"{clip.caption} The camera pans {verb}.", name=clip.name)

@@ -1,6 +1,7 @@
 """Scenes that probe generalization: cells of a map of distance and height, two objects released together (PISA)."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -33,12 +34,11 @@ def cells(distances: tuple[float, ...], heights: tuple[float, ...], ranges: Rang
     centre = sample(0, replace(ranges, others=(0, 0)))
     centre = centre.with_drop(size=sum(ranges.size) / 2, position=(0.0, *centre.dropped.position[1:]))
     found = []
-    for near, far in zip(distances, distances[1:], strict=False):
-        for low, high in zip(heights, heights[1:], strict=False):
-            inside = ranges.distance[0] <= near < far <= ranges.distance[1]
-            inside &= ranges.height[0] <= low < high <= ranges.height[1]
-            if centre.with_drop(distance=(near + far) / 2, height=(low + high) / 2).in_view():
-                found.append(Cell((near, far), (low, high), bool(inside)))
+    for (near, far), (low, high) in product(pairwise(distances), pairwise(heights)):
+        inside = ranges.distance[0] <= near < far <= ranges.distance[1]
+        inside &= ranges.height[0] <= low < high <= ranges.height[1]
+        if centre.with_drop(distance=(near + far) / 2, height=(low + high) / 2).in_view():
+            found.append(Cell((near, far), (low, high), bool(inside)))
     return found
 
 
@@ -55,8 +55,6 @@ def release_two(seed: int, ranges: Ranges, same_height: bool = False) -> Scene:
     """A scene in which two objects of different colours fall together, side by side at the same distance.
 
     Args:
-        seed: any integer >= 0.
-        ranges: distance, height and size are drawn from these.
         same_height: equal heights and sizes a quarter apart or more, instead of heights in the ratio `RATIOS`.
 
     Raises:

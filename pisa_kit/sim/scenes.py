@@ -169,8 +169,6 @@ def sample(seed: int, ranges: Ranges | None = None, objects: str = "seen", backg
     (`ranges.move_camera` moves the object away instead).
 
     Args:
-        seed: any integer >= 0.
-        ranges: what to draw from.
         objects: "seen" or "unseen": the dropped object's shape, texture and colour.
         backgrounds: "seen" or "unseen": floor and wall.
 

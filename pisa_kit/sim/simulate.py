@@ -28,10 +28,7 @@ def simulate(
     Frame 0 shows the scene at rest at t = 0; frame i shows t = i / fps.
 
     Args:
-        scene: what to drop.
-        size: side of the square picture, pixels.
-        frames: number of frames.
-        fps: frames per second.
+        size, frames, fps: as of `settings.Video`.
         motion: moves the object along this path instead of dropping it, or each thing named by its index along its
             own; nothing else moves.
 

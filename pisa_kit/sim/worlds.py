@@ -90,8 +90,6 @@ def ambiguous_scene(seed: int, ranges: Ranges, prior: stats.rv_continuous, least
     """A scene of seen objects that is one of many worlds behind its picture, its distance drawn from `prior`.
 
     Args:
-        seed: any integer >= 0.
-        ranges: what the picture is drawn from.
         least: pixels of a 64-pixel picture the object's bottom must be away from the horizon, where all fall alike.
 
     Raises:

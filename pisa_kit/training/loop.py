@@ -48,10 +48,8 @@ def train(
     """Trains the parameters of `model` that require gradients; continues from `folder`'s checkpoint if there is one.
 
     Args:
-        model: trained in place.
         loss: (model, batch, generator) to named scalar terms in raw units; the term "loss" is minimised.
         batch: (step, process, processes) to this process's share of the batch of that step.
-        settings: every number of the run.
         folder: receives settings.json, log.jsonl (a line per `log_every` steps), checkpoint.safetensors, and what
             TensorBoard reads, or another of accelerate's trackers that the environment variable `LOG_WITH` names.
         watch: called with every line of the log, e.g. to draw a curve.
@@ -207,19 +205,20 @@ def load_checkpoint(path, model: nn.Module, optimizer: Optimizer, average: EMAMo
     Raises:
         InputError: damaged, of another model, or made with other settings or more steps (fewer are continued).
     """
-    done, remedy = steps_done(path), "Use another folder, or repeat what made it."
+    done = steps_done(path)
     if not done:
         return 0
     if done > settings.steps:
-        raise InputError(path, "steps", f"are {done} already, more than the {settings.steps} asked for", remedy)
+        problem = f"are {done}, more than the {settings.steps} asked for"
+        raise InputError(path, "steps", problem, "Use another folder, or ask for more.")
     with open_tensors(path, "Delete the checkpoint to start anew.") as file:
         made, tensors = json.loads(file.metadata()["settings"]), {name: file.get_tensor(name) for name in file.keys()}
     fixed = {name: value for name, value in asdict(settings).items() if name not in Training.MAY_CHANGE}
-    check_same({name: made.get(name) for name in fixed}, fixed, path, remedy)
+    check_same({name: made.get(name) for name in fixed}, fixed, path, "the run's")
     parameters = trainable(model)
     shapes = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("weight.")}
     if shapes != {f"weight.{index}": parameter.shape for index, parameter in enumerate(parameters)}:
-        raise InputError(path, "weights", "belong to another model", remedy)
+        raise InputError(path, "weights", "belong to another model", "Use another folder, or the original model.")
     with torch.no_grad():
         for index, parameter in enumerate(parameters):
             parameter.copy_(split_like(tensors[f"weight.{index}"], parameter))

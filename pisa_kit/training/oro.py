@@ -142,7 +142,7 @@ def tune(
         check_choice(name, rewards, "weights")
     check_enough(clips, training, folder)
     batch = partial(make_batch, clips, pipeline, training)
-    make_loss = partial(oro_loss, reference=pipeline, rewards=rewards, settings=settings)
+    make_loss = lambda tuned: oro_loss(tuned, pipeline, rewards, settings)  # noqa: E731
     if validate is None:
         return fit(pipeline, make_loss, batch, training, folder, label, watch), []
     path, validations, best = folder / "validation.json", [], pipeline

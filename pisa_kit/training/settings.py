@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pisa_kit.core.checks import Count, Finite, Positive, Share, check_fields
+from pisa_kit.core.checks import Count, Finite, Positive, Seed, Share, Whole, check_fields
 from pisa_kit.core.errors import InputError
 
 
@@ -29,18 +29,18 @@ class Training:
     steps: Count
     batch: Count
     learning_rate: Positive
-    warmup: int = 20
+    warmup: Whole = 20
     decay: Share = 0.2
     weight_decay: Finite = 0.0
     epsilon: Finite = 1e-8
     max_grad_norm: Positive = 1.0
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    seed: int = 0
+    ema: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.99
+    seed: Seed = 0
     precision: Literal["no", "bf16"] = "no"
     optimizer: Literal["adamw", "muon"] = "adamw"
     place_weight: Literal["even", "moving", "below"] = "even"
     mixed_noise: Share = 0.0
-    lora_rank: int = 0
+    lora_rank: Whole = 0
     log_every: Count = 10
     checkpoint_every: Count = 100
 
@@ -76,15 +76,15 @@ class OroSettings:
     """
 
     training: Training
-    weights: Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    weights: Annotated[dict[str, Annotated[float, Field(strict=True, ge=0)]], Field(min_length=1)]
     sampling_steps: Count = 5
     guidance: Finite = 1.0
-    gradient_steps: int = 2
+    gradient_steps: Whole = 2
     reference_weight: Finite = 1.0
     gradient_checkpointing: Literal["nothing", "views", "all"] = "nothing"
-    eval_steps: tuple[int, ...] = ()
+    eval_steps: tuple[Count, ...] = ()
     early_stopping_metric: str = "fixed_l2"
-    patience: int = 2
+    patience: Whole = 2
 
     def __post_init__(self):
         check_fields(self, "tuning")
