@@ -213,7 +213,7 @@ def test_a_bad_line_is_a_named_failure(folder, text, words):
         ({"text": "A mug falls."}, ("info.json", "points", "is missing", "clip_info.json")),
         ([], ("info.json", "valid dictionary", "clip_info.json")),
         ({"points": []}, ("info.json", "points", "[]", "positive")),
-        ({"points": [{"negative": []}]}, ("info.json", "points[0]", "no positive point", "positive")),
+        ({"points": [{"negative": []}]}, ("info.json", "points[0].positive", "is missing", "Give one")),
         ({"points": [{"positive": [[1, 2]]}] * 3}, ("many.npz", "mask", "has 2 objects, the annotation 3", "plane")),
     ],
 )

@@ -48,16 +48,15 @@ def read_masks(path) -> np.ndarray:
         raise InputError(name, "mask", "is neither .npz nor .npy", "Write it with numpy.savez_compressed(mask=...).")
     if masks.ndim == 3:
         masks = masks[:, None]
-    if masks.ndim != 4 or 0 in masks.shape:
-        raise InputError(name, "mask", f"has shape {masks.shape}", "Give (frames, objects, height, width).")
+    if masks.ndim != 4 or 0 in masks.shape or masks.dtype.kind not in "biuf":
+        remedy = "Give (frames, objects, height, width), bool or 0 and 1."
+        raise InputError(name, "mask", f"has shape {masks.shape} and dtype {masks.dtype}", remedy)
     return _as_bool(masks, name)
 
 
 def _as_bool(masks: np.ndarray, name: str) -> np.ndarray:
     if masks.dtype == bool:
         return masks
-    if masks.dtype.kind not in "iuf":
-        raise InputError(name, "mask", f"has dtype {masks.dtype}", "Give bool, or integers 0 and 1.")
     result = masks == 1
     if not (result | (masks == 0)).all():
         values = np.unique(masks)
