@@ -51,7 +51,7 @@ def track_footage(
     metres: float = 1.0,
     release: int = 0,
     tilted: bool = False,
-    longest: int = 480,
+    longest: int = 400,
     **cut,
 ) -> FootageTracker:
     """Click to track: name the object, a scale and the release by clicks, and read g; then save it as a clip.
