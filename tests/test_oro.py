@@ -139,6 +139,16 @@ def test_the_anchor_is_zero_where_it_starts_and_everything_is_logged(base, clips
     torch.testing.assert_close(terms["loss"], terms["seg"] + 0.5 * terms["flow"])
 
 
+def test_guidance_reaches_the_reward(base, clips, rewards):
+    batch = oro.make_batch(clips, base, SETTINGS.training, 0)
+    losses = []
+    for guidance in (1.0, 3.0):
+        settings = replace(SETTINGS, guidance=guidance)
+        with torch.no_grad():
+            losses.append(float(oro.oro_loss(base, base, rewards, settings)(base.transformer, batch, seeded(0))["seg"]))
+    assert np.isfinite(losses).all() and losses[0] != losses[1]
+
+
 def test_held_out_metrics_stop_it(base, clips, rewards, tmp_path):
     scores = iter([1.0, 0.5, 0.7, 0.6, 0.1])
     settings = replace(SETTINGS, eval_steps=(1, 2, 3, 4), patience=2)

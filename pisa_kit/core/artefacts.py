@@ -13,7 +13,7 @@ from pathlib import Path
 CLIPS = ("sim/scenes", "sim/shapes", "sim/textures", "sim/mujoco_model", "sim/simulate", "sim/motion")
 MODEL = ("models/conditioning", "models/families", "models/codec")
 PERCEPTION = ("perception/trackers", "perception/flow", "perception/depth", "perception/nets")
-TRAINING = (*MODEL, "training/psft", "training/loop", "training/optimizers")
+TRAINING = (*MODEL, "models/adapters", "training/psft", "training/loop", "training/optimizers")
 CODE = {  # kind of artefact: the modules that decide what is in it
     "clips": CLIPS,
     "drops": (*CLIPS, "sim/worlds", "sim/corpora", "sim/diet"),
