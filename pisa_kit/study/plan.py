@@ -132,6 +132,7 @@ def videos(preset: Preset) -> int:
     )
     pictures = seeds * 4 * preset.distribution.pictures * preset.distribution.worlds
     more = 2 * preset.data.generic_clips + 4 * preset.data.test_clips
+    more += seeds * (preset.oro.tuning.training.steps * preset.oro.tuning.training.batch + 2 * preset.data.test_clips)
     return seeds * (models * each + ablation) + validations * preset.data.validation_clips + pictures + more
 
 
