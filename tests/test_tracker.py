@@ -126,7 +126,6 @@ def test_clicks_and_keys_mark_the_object_the_scale_and_the_release(shot, tmp_pat
         assert tab.evaluate(f"{TRACKER}.get('order').do") == "track"
         assert unreachable(tab, ".pisa-tracker") == []
     assert marks["release"] == shot.release
-    for name, value in marks.items():
-        setattr(widget, name, value)
-    widget.order = {"do": "track", "at": 3}
+    widget.set_state(marks)  # as the browser sends them
+    widget.set_state({"order": {"do": "track", "at": 3}})
     assert widget.fall.gravity == pytest.approx(9.81, rel=0.08)

@@ -35,7 +35,7 @@ function render({ model, el }) {
     element("option", { value: "object", textContent: "a click marks the object" }), element("option", { value: "scale", textContent: "a click marks the scale" }));
   const tilted = element("input", { type: "checkbox", checked: get("tilted"), onchange: () => set("tilted", tilted.checked) });
   const folder = element("input", { type: "text", value: "clips/mine", label: "folder to save the clip in" });
-  const order = (what) => { say("working ..."); set("order", { ...what, at: Date.now() }); };
+  const order = (what) => { set("order", { ...what, at: Date.now() }); };
   const video = element("canvas", { tabIndex: 0 }), chart = element("canvas", { tabIndex: -1 });
   video.setAttribute("role", "application");
   chart.setAttribute("role", "img");
@@ -141,9 +141,9 @@ function render({ model, el }) {
     context.stroke();
   }
   const told = () => {
-    const { g, interval } = get("found"), marks = get("points").length;
-    const next = marks ? get("message") : "Click the object in the frame where it should be followed from.";
-    say((known(g) ? `g = ${g.toFixed(2)} m/s² [${interval.map((one) => one.toFixed(2)).join(", ")}]: ` : "") + next);
+    const { g, interval } = get("found"), message = get("message");
+    const next = get("points").length ? message || "Press track." : "Click the object in the frame where it should be followed from.";
+    say((known(g) && message.startsWith("found") ? `g = ${g.toFixed(2)} m/s² [${interval.map((one) => one.toFixed(2)).join(", ")}]: ` : "") + next);
     draw();
   };
   for (const name of ["points", "ends", "release", "found", "fps", "message", "metres"]) model.on(`change:${name}`, told);

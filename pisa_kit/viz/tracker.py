@@ -56,7 +56,7 @@ class FootageTracker(anywidget.AnyWidget):
 
     def _attempt(self, act, *given):
         """What goes wrong is said in the widget."""
-        self.message = ""  # so that the same answer as before is told, too
+        self.message = "working ..."  # so that the same answer as before is told, too
         try:
             act(*given)
         except InputError as error:
@@ -72,13 +72,14 @@ class FootageTracker(anywidget.AnyWidget):
     def _measure(self):
         """Reads g from the track and tells the browser."""
         if self.track is None:
+            self.message = ""
             return
         self.fall, times = None, np.arange(len(self.clip)) / check_fps(self.fps, "track_footage")
         x, y = centres(self.track.masks).T
         tracked = min((int(frame) for frame, *_ in self.points), default=0)
         lost = [int(frame) for frame in self.track.lost.nonzero()[0] if frame >= tracked]
         found = {"x": x, "y": y, "lost": lost}
-        self.message = f"found in {len(self.clip) - tracked - len(lost)} of {len(self.clip) - tracked} frames"
+        text = f"found in {len(self.clip) - tracked - len(lost)} of {len(self.clip) - tracked} frames"
         try:
             if len(self.ends) == 2:
                 self.fall = fall = fit_scaled(y[self.release :], self.fps, self.ends, self.metres, self.tilted, DRAWS)
@@ -86,9 +87,10 @@ class FootageTracker(anywidget.AnyWidget):
                 curve = np.stack([times[used], fall.height(times[used] - self.release / self.fps)], 1)
                 found |= {"g": fall.gravity, "interval": fall.gravity_interval, "fit": curve}
             else:
-                self.message += "; mark the two ends of a scale to read g"
+                text += "; mark the two ends of a scale to read g"
         finally:
             self.found = _plain(found)
+        self.message = text
 
     def save(self, folder) -> Path:
         """Writes the clip from the release on, with masks, in PisaBench's real layout, as `pisa import` does.
