@@ -54,21 +54,24 @@ def study(
         only: Only notebooks whose name starts with this, e.g. "01".
         fresh: Start anew: forget finished notebooks, clips and videos.
     """
-    from pisa_kit.study.paper_clips import stage_of
+    from pisa_kit.study.presets import get_preset
+
+    if not train:
+        get_preset(" ".join([preset, *set]), model, bench)  # what is wrong with it is said at once
     from pisa_kit.study.runner import NotebookError, run_study
-    from pisa_kit.viz.site import write_site
 
     use_tracker(log_with)
-    set = [
-        *set,
-        *(f"{stage_of(path)}.source={path.resolve()}" for path in train),
-        *[f"data.share={share}"] * bool(train),
-    ]
+    if train:
+        from pisa_kit.study.paper_clips import stage_of
+
+        set = [*set, *(f"{stage_of(path)}.source={path.resolve()}" for path in train), f"data.share={share}"]
     try:
         results = run_study(" ".join([preset, *set]), runs, only, fresh, lambda line: typer.echo(line), model, bench)
     except NotebookError as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from error
+    from pisa_kit.viz.site import write_site  # nbformat takes seconds to import
+
     typer.echo(f"numbers in {results}, pages to read in {write_site(results.parent)}")
 
 

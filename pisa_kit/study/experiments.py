@@ -12,7 +12,7 @@ from pisa_kit.core.parallel import run_jobs
 from pisa_kit.metrics import statistics
 from pisa_kit.metrics.evaluation import APPEARANCE, TRACKER, Evaluation, evaluate_videos
 from pisa_kit.metrics.scoring import METRICS
-from pisa_kit.perception.trackers import load_sam2
+from pisa_kit.perception.trackers import SAM2, load_sam2
 from pisa_kit.sim import references
 from pisa_kit.study.run import RECOMMENDED, Run
 
@@ -124,5 +124,5 @@ def _judged(
     if not made:
         model = make(seed)
         made = {split: run.generate(model, truths, seed) for split, truths in sets.items()}
-    look = load_sam2(run.preset.sam2, str(device())) if tracker == "sam2" else tracker
+    look = load_sam2(run.preset.sam2 or SAM2, str(device())) if tracker == "sam2" else tracker
     return {split: evaluate_videos(truths, made[split], 1, look) for split, truths in sets.items()}

@@ -1,13 +1,12 @@
 """What a study's numbers are, as frozen dataclasses, one per experiment."""
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from pisa_kit.core.checks import Count, Few, Finite, Pair, Positive, Seed, Share, Text, check_fields
 from pisa_kit.core.errors import check_choice
-from pisa_kit.perception.trackers import EVALUATION, SAM2
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.training.settings import OroSettings, Training
 
@@ -159,7 +158,8 @@ class Preset:
         seeds: one run of everything random per entry.
         base: folder of the image-to-video pipeline to study; "" for the embedded one, None if one must be named.
         bench: folder of prepared clips (`pisa prepare`), e.g. PisaBench's, that 01, 02 and 03 also evaluate, or None.
-        bench_tracker: "background", "judge", or "sam2" as in the paper, with the weights `sam2`.
+        bench_tracker: "background", "judge", or "sam2" as in the paper.
+        sam2: its weights, a folder or a name on the hub; "": `trackers.SAM2`.
         sampling_steps: of the sampler.
         guidance: classifier-free guidance scale of the sampler; 1: none.
         recommended: a real base is also evaluated as its makers film with it (`zoo.ZOO`), with these changes, so that
@@ -171,8 +171,8 @@ class Preset:
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     base: str | None = ""
     bench: str | None = None
-    bench_tracker: str = "background"
-    sam2: str = SAM2
+    bench_tracker: Literal["background", "judge", "sam2"] = "background"
+    sam2: Text = ""
     sampling_steps: Few = 5
     guidance: Finite = 1.0
     recommended: dict[str, float] | None = None
@@ -185,7 +185,6 @@ class Preset:
 
     def __post_init__(self):
         check_fields(self, f"preset {self.name}")
-        check_choice(self.bench_tracker, EVALUATION, "tracker")
 
     def oro_settings(self, name: str) -> OroSettings:
         """The settings of one of the runs in `oro.rewards`."""
