@@ -198,4 +198,5 @@ def tuning_activations(
     held = calls * (activations(parts, one, latents, dtype) if again else one.kept)
     if tuning.gradient_checkpointing == "nothing":
         return held + pixels.kept + seen.kept
-    return held + pixels.kept / latents.shape[2] + seen.kept / batch
+    clips = min(2, batch)  # measured: what one clip keeps, and as much while it is computed again
+    return held + pixels.kept / latents.shape[2] + seen.kept * clips / batch
