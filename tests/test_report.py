@@ -98,7 +98,7 @@ def test_no_reward_wins_only_if_the_differences_are_clear(results, iou, status):
 def test_outside_the_range(results, low, ratio, codec, status):
     line = {"value": 1.2, "low": codec, "high": 2.0, "n": 9}
     lines = [{"method": "PSFT", "value": ratio, "low": low, "high": 2.0, "n": 9}]
-    lines += [line | {"method": name} for name in ("codec", "best guess")]
+    lines += [line | {"method": name} for name in ("ideal", "codec", "best guess")]
     results["04_generalization"] = {"outside_over_inside": lines}
     [found] = [one for one in report.findings(results) if one.claim.startswith("Outside")]
     assert found.status == status and (low is None or "codec: 1.20" in found.ceiling)

@@ -101,14 +101,14 @@ def _no_reward_wins(saved) -> tuple | None:
 
 def _range_matters(saved) -> tuple:
     ratios, text = saved["outside_over_inside"], "{value:.2f} [{low:.2f}, {high:.2f}], n = {n}"
-    found = {method: _row(ratios, method=method) for method in ("PSFT", "codec", "best guess")}
+    found = {method: _row(ratios, method=method) for method in ("PSFT", "ideal", "codec", "best guess")}
     if found["PSFT"]["value"] is None:
         return "not measurable", NOT_TESTED
     ours = "median relative error outside over inside " + text.format(**found["PSFT"])
     bounds = [f"{name}: " + text.format(**row) for name, row in found.items() if name != "PSFT" and row["value"]]
     worse = found["PSFT"]["low"] > 1
-    codec = found["codec"]["low"] is not None and found["codec"]["low"] > 1
-    return ours, CANNOT_BE_ASKED if worse and codec else _status(worse), "; ".join(bounds)
+    pictures = any((found[name]["low"] or 0) > 1 for name in ("ideal", "codec"))  # worse there, whoever films
+    return ours, CANNOT_BE_ASKED if worse and pictures else _status(worse), "; ".join(bounds)
 
 
 def _each_is_possible(saved) -> tuple:
