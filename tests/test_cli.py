@@ -121,7 +121,7 @@ def test_import_reads_gravity_from_a_scale_and_takes_corrections(tmp_path):
         (("score", "nowhere.jsonl"), "nowhere.jsonl: file: does not exist"),
         (("simulate", "data", "--fps", "0", "--count", "1"), "fps: is 0"),
         (("simulate", "data", "--height", "low,high"), "height: is 'low,high'"),
-        (("simulate", "data", "--objects", "sen"), "objects: 'sen' is unknown. Did you mean 'seen'?"),
+        (("simulate", "data", "--objects", "sen"), "objects: is 'sen'. Did you mean 'seen'?"),
         (("simulate", "data", "--layout", "simm", "--count", "1"), "Did you mean 'sim'?"),
         (("pretrain", "transformr"), "stage: 'transformr' is unknown. Did you mean 'transformer'?"),
         (("import", "nowhere.mp4", "out", "--fps", "nan", "--point", "1,1"), "fps: is nan"),

@@ -50,6 +50,7 @@ def test_videos_are_described_and_do_not_depend_on_the_batch(pipeline, truths, t
         "size": 64,
         "frames": 5,
         "fps": 16,
+        "template": "{caption}",
         "seed": 0,
     }
     other_seed = generate(pipeline, PROTOCOL, truths[:1], 1, tmp_path / "seed", batch=1)

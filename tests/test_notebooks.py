@@ -163,7 +163,7 @@ def test_report_page(smoke):
     text = (folder / "site" / "06_report.html").read_text(encoding="utf-8")
     results = json.loads((folder / "results" / "06_report.json").read_text())
     assert all(row["claim"] in text for row in results["findings"])
-    assert text.count("data:image/png;base64,") >= 6
+    assert text.count("data:image/webp;base64,") >= 6
     assert sum(results["counted"].values()) == len(results["findings"])
     ours = {row["method"]: row for row in results["table_1"] if row["method"].startswith("ours: ")}
     assert {f"ours: {name}" for name in ("base", "PSFT", *PRESETS["smoke"].oro.rewards)} <= set(ours)

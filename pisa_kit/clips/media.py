@@ -155,8 +155,8 @@ def read_image(file, name: str) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def encode_image(frame: np.ndarray) -> bytes:
-    """An (H, W, 3) uint8 image as the bytes of a jpg file: quality 95, full colour resolution."""
+def encode_image(frame: np.ndarray, kind: str = "JPEG") -> bytes:
+    """An (H, W, 3) uint8 image as the bytes of a file: PNG, or JPEG with quality 95 and full colour resolution."""
     buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "JPEG", quality=95, subsampling=0)
+    Image.fromarray(frame).save(buffer, kind, quality=95, subsampling=0)
     return buffer.getvalue()

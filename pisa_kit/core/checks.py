@@ -3,6 +3,7 @@
 A field annotated with one of these types is checked by `check_fields`; whatever else came from outside by `check`.
 """
 
+import re
 import unicodedata
 from dataclasses import fields
 from functools import lru_cache
@@ -11,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import numpy as np
 from pydantic import AfterValidator, Field, InstanceOf, TypeAdapter, ValidationError
 
-from pisa_kit.core.errors import InputError
+from pisa_kit.core.errors import InputError, did_you_mean
 
 LONGEST = 180  # bytes of one part of a name; file systems allow 255, and suffixes are added
 
@@ -87,6 +88,9 @@ def check(kind: Any, value: Any, file, field: str = "", remedy: str = "") -> Any
         problem = "is missing" if first["type"] == "missing" else f"is {shown}"
         wanted = first["msg"].removeprefix("Value error, ").replace("Input should", "It should")
         wanted = f"It {wanted}." if wanted.startswith(("should", "cannot")) else f"{wanted}."
+        if first["type"] == "literal_error" and isinstance(first["input"], str):
+            choices = re.findall("'(.*?)'", wanted)
+            wanted = f"{did_you_mean(first['input'], choices)} {wanted}" if choices else wanted
     raise InputError(file, where, problem, " ".join(filter(None, [wanted, remedy]))) from cause
 
 

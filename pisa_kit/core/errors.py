@@ -37,7 +37,10 @@ def check_choice(name: str, choices, label: str) -> str:
     """
     if name in choices:
         return name
-    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.0)
-    raise InputError(
-        "arguments", label, f"{name!r} is unknown", f"Did you mean {close[0]!r}? Known: {', '.join(choices)}."
-    )
+    remedy = f"{did_you_mean(name, choices)} Known: {', '.join(choices)}."
+    raise InputError("arguments", label, f"{name!r} is unknown", remedy)
+
+
+def did_you_mean(name: str, choices) -> str:
+    """Asks for the nearest of the choices."""
+    return f"Did you mean {difflib.get_close_matches(name, list(choices), n=1, cutoff=0.0)[0]!r}?"

@@ -116,7 +116,7 @@ def strip(clip: Clip) -> bytes:
     """`PICTURES` frames of a clip beside each other, as PNG."""
     frames = clip.frames[np.linspace(0, len(clip) - 1, PICTURES).round().astype(int)]
     times = max(1, -(-SIDE // frames.shape[1]))
-    return encode_image(np.hstack(frames.repeat(times, 1).repeat(times, 2)), ".png")
+    return encode_image(np.hstack(frames.repeat(times, 1).repeat(times, 2)), "PNG")
 
 
 def known(truths: list[Clip], frozen: list[Clip], vanish: list[Clip]) -> dict[str, list[Clip]]:
