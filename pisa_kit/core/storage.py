@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from zlib_ng import zlib_ng
 
 from pisa_kit.core.errors import InputError, first_line
@@ -55,15 +55,9 @@ def parsed(file, field: str = "file", problem: str = "cannot be read", remedy: s
         raise InputError(file, field, f"{problem} ({first_line(error)})", remedy) from error
 
 
-@contextmanager
-def loadable(path, field: str, remedy: str) -> Iterator[None]:
-    """Inside, whatever a library raises over weights, configurations and tokenizers (many kinds) is an `InputError`."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(path, field, f"cannot be loaded ({first_line(error)})", remedy) from error
+def loadable(path, field: str, remedy: str):
+    """`parsed`, for whatever a library raises over weights, configurations and tokenizers."""
+    return parsed(path, field, "cannot be loaded", remedy)
 
 
 @contextmanager
@@ -240,13 +234,10 @@ def read_npz(path, *names: str) -> dict[str, np.ndarray]:
 @contextmanager
 def open_tensors(path, remedy: str) -> Iterator:
     """An open safetensors file: `metadata()`, `keys()`, `get_tensor(name)`; InputError for a missing or damaged one."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except FileNotFoundError as error:
-        raise InputError(path, "weights", "do not exist", remedy) from error
-    except (OSError, SafetensorError) as error:
-        raise InputError(path, "weights", f"are damaged ({first_line(error)})", remedy) from error
+    if not Path(path).exists():
+        raise InputError(path, "weights", "do not exist", remedy)
+    with parsed(path, "weights", "are damaged", remedy), safe_open(path, framework="pt") as file:
+        yield file
 
 
 def _read_array(file, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

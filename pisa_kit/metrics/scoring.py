@@ -17,7 +17,7 @@ from pisa_kit.core.checks import Few, Fps, check
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
-from pisa_kit.core.storage import DATA, atomic_path, read_bytes, read_json
+from pisa_kit.core.storage import DATA, atomic_path, parsed, read_bytes, read_json
 from pisa_kit.metrics.l2_chamfer_iou import both_scores
 from pisa_kit.metrics.statistics import summarise
 
@@ -155,10 +155,8 @@ def score_file(pairs, out=None, workers: int = 1) -> Report:
 
 def _read_lines(pairs: Path) -> list[tuple[int, str]]:
     """The numbered lines that are not blank."""
-    try:
+    with parsed(pairs, remedy="Give a UTF-8 text file."):
         text = read_bytes(pairs).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(pairs, "file", f"cannot be read ({error})", "Give a UTF-8 text file.") from error
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise InputError(pairs, "file", "lists no pairs", "Write one JSON object per line.")

@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import find_clips, read_clip, write_clip
 from pisa_kit.clips.resize import resample, to_square
-from pisa_kit.core.checks import Few, Finite, Fps, Frames, Seed, Side, Text, check, check_fields
+from pisa_kit.core.checks import Few, Finite, Fps, Frames, Seed, Side, Text, check, check_fields, check_same
 from pisa_kit.core.devices import device, processes
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.progress import Bar
@@ -85,9 +85,8 @@ def generate(
         wanted |= pipeline.describe()
     else:
         check_frames(pipeline, protocol)
-    if manifest.exists() and (found := check(dict, read_json(manifest), manifest)) != wanted:
-        differs = ", ".join(sorted(key for key in wanted if found.get(key) != wanted[key]))
-        raise InputError(manifest, differs, "differ from the videos that are already there", "Choose another folder.")
+    if manifest.exists():
+        check_same(check(dict, read_json(manifest), manifest), wanted, manifest, "the videos that are already there")
     crew = processes()
     if crew.is_main_process:
         write_json(manifest, wanted)

@@ -9,9 +9,9 @@ from torch import nn
 from transformers import DepthAnythingForDepthEstimation
 
 from pisa_kit.core.checks import check
-from pisa_kit.core.storage import WEIGHTS
+from pisa_kit.core.storage import WEIGHTS, loadable
 from pisa_kit.perception.nets import DepthNet, load_net
-from pisa_kit.perception.tensors import for_imagenet, loading
+from pisa_kit.perception.tensors import for_imagenet
 
 
 def load_depth(folder=WEIGHTS) -> DepthNet:
@@ -57,5 +57,5 @@ class DepthAnything(nn.Module):
 
 def load_depth_anything(weights: str = DEPTH_ANYTHING) -> DepthAnything:
     """Depth Anything V2 from the hub, its cache or a folder; raises InputError for weights that cannot be loaded."""
-    with loading(weights, "Get it with `pisa download depth-anything-v2` and name its folder."):
+    with loadable(weights, "weights", "Get it with `pisa download depth-anything-v2` and name its folder."):
         return DepthAnything(DepthAnythingForDepthEstimation.from_pretrained(weights, use_safetensors=True))

@@ -8,9 +8,8 @@ from pydantic import Field
 from torch import nn
 
 from pisa_kit.core.checks import check
-from pisa_kit.core.storage import WEIGHTS
+from pisa_kit.core.storage import WEIGHTS, loadable
 from pisa_kit.perception.nets import FlowNet, load_net
-from pisa_kit.perception.tensors import loading
 
 
 def load_flow(folder=WEIGHTS) -> FlowNet:
@@ -59,7 +58,8 @@ class Raft(nn.Module):
 
 def load_raft() -> Raft:
     """RAFT with torchvision's weights; raises InputError without torchvision or where they cannot be fetched."""
-    with loading("RAFT", 'Connect, and pip install "pisa_kit[gpu]"; or use the preset\'s perception "tiny".'):
+    remedy = 'Connect, and pip install "pisa_kit[gpu]"; or use the preset\'s perception "tiny".'
+    with loadable("RAFT", "weights", remedy):
         from torchvision.models.optical_flow import raft_large
 
         return Raft(raft_large(weights="C_T_V2"))

@@ -1,23 +1,10 @@
 """Frames as tensors, and as pre-trained nets want them: their own processors round to uint8 and end the gradient."""
 
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pisa_kit.core.errors import InputError, first_line
-
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
-
-
-@contextmanager
-def loading(weights: str, remedy: str):
-    """Inside, weights that cannot be loaded (no network, no such file, a missing library) are an InputError."""
-    try:
-        yield
-    except (ImportError, OSError, ValueError, RuntimeError) as error:
-        raise InputError(weights, "weights", f"cannot be loaded ({first_line(error)})", remedy) from error
 
 
 def for_imagenet(pictures: torch.Tensor, side: int) -> torch.Tensor:

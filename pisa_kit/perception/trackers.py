@@ -19,10 +19,10 @@ from pisa_kit.clips.clip import Clip
 from pisa_kit.core.checks import Few, check
 from pisa_kit.core.devices import check_device
 from pisa_kit.core.errors import InputError, check_choice
-from pisa_kit.core.storage import WEIGHTS
+from pisa_kit.core.storage import WEIGHTS, loadable
 from pisa_kit.perception.background_tracker import Track, check_start, track_background
 from pisa_kit.perception.nets import PROMPT, MaskTracker, load_net
-from pisa_kit.perception.tensors import for_imagenet, loading, to_video
+from pisa_kit.perception.tensors import for_imagenet, to_video
 
 NETS = ("judge", "reward")  # mask trackers that learned from different clips
 SAM2 = "facebook/sam2.1-hiera-large"
@@ -167,5 +167,6 @@ class Sam2(nn.Module):
 def load_sam2(weights: str = SAM2, device: str = "cpu") -> Sam2:
     """SAM 2 from the hub, its cache or a folder; InputError for weights that cannot be loaded."""
     check_device(device)
-    with loading(weights, "Get it with `pisa download sam2` and name its folder; or choose the tracker 'background'."):
+    remedy = "Get it with `pisa download sam2` and name its folder; or choose the tracker 'background'."
+    with loadable(weights, "weights", remedy):
         return Sam2(Sam2VideoModel.from_pretrained(weights, use_safetensors=True).to(device))

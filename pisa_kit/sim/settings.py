@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from pisa_kit.core.checks import CountPair, Fps, Frames, Pair, Side, check_fields
-from pisa_kit.core.errors import InputError
+from pisa_kit.core.checks import CountPair, Fps, Frames, Pair, SharePair, Side, check_fields
 
 GRAVITY = 9.81  # m/s^2
 
@@ -18,7 +17,7 @@ class Ranges:
         size: largest extent of an object, metres.
         camera_height: metres.
         others: number of objects underneath or beside, both ends included.
-        restitution: rebound speed over impact speed, in [0, 1).
+        restitution: rebound speed over impact speed, at most 0.99.
         friction: sliding friction coefficient.
         move_camera: move the object away until the whole drop is in view, as the released simulator does with its
             camera, instead of drawing the scene again.
@@ -29,14 +28,12 @@ class Ranges:
     size: Pair = (0.3, 0.5)
     camera_height: Pair = (0.4, 0.6)
     others: CountPair = (0, 3)
-    restitution: Pair = (0.05, 0.55)
+    restitution: SharePair = (0.05, 0.55)
     friction: Pair = (0.4, 0.9)
     move_camera: bool = False
 
     def __post_init__(self):
         check_fields(self, "ranges")
-        if self.restitution[1] >= 1:
-            raise InputError("ranges", "restitution", f"is {self.restitution}", "Stay below 1.")
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
 """Training on the paper's own clips (psft.zip, oro.zip, or folders in their layouts), alone or mixed with our drops."""
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import Location, find_clips, read_clip
 from pisa_kit.clips.resize import resample, to_square
 from pisa_kit.core import artefacts
+from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import write_npz
@@ -58,8 +61,7 @@ def write_mixed(folder, ours: Path | None, source, share: float, count: int, vid
 
 def theirs_of(count: int, share: float) -> int:
     """How many of `count` clips are the source's."""
-    if not 0 < share <= 1:
-        raise InputError("settings", "data.share", f"is {share}", "Give a share above 0, at most 1.")
+    check(Annotated[float, Field(gt=0, le=1)], share, "settings", "data.share")
     return max(round(count * share), 1)
 
 
