@@ -91,7 +91,7 @@ def check(kind: Any, value: Any, file, field: str = "", remedy: str = "") -> Any
         wanted = f"It {wanted}." if wanted.startswith(("should", "cannot")) else f"{wanted}."
         if first["type"] == "literal_error" and isinstance(first["input"], str):
             choices = re.findall("'(.*?)'", wanted)
-            wanted = f"{did_you_mean(first['input'], choices)} {wanted}" if choices else wanted
+            wanted = f"{did_you_mean(first['input'], choices)} {wanted}" if len(choices) > 1 else wanted
     raise InputError(file, where, problem, " ".join(filter(None, [wanted, remedy]))) from cause
 
 
