@@ -94,7 +94,14 @@ OTHERS = {
         ("--fps", "120", "--point", "28,74", "--rotate", "45"),
         ("--fps", "120"),
         ("--point", "28,74"),
-    ]
+        ("--fps", "120", "--point", "28,74", "--no-track", "--ends", "1,2,3,4"),
+    ],
+    "evaluate": [
+        ("--seeds", "0"),
+        ("--seeds", "-1"),
+        ("--check", "card.json", "--model", "embedded"),
+        ("--check", "card.json", "--lora", "adapter"),
+    ],
 }
 
 
@@ -102,6 +109,12 @@ OTHERS = {
 def test_numbers_of_import(place, capsys, monkeypatch, options):
     refused(capsys, monkeypatch, "import", BALL, "out", *options)
     assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize("options", OTHERS["evaluate"], ids=" ".join)
+def test_options_of_evaluate_that_do_not_fit(place, capsys, monkeypatch, options):
+    said = refused(capsys, monkeypatch, "evaluate", "data", "videos", *options)
+    assert options[-2].strip("-") in said and not (place / "videos").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from pathlib import Path
 import typer
 
 from pisa_kit.cli import command
+from pisa_kit.core.checks import Few
+from pisa_kit.core.checks import check as check_value
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import parsed
 
@@ -123,6 +125,7 @@ def import_(
     for name, value in {"fps": fps, "point": point}.items():
         if value is None:
             raise InputError("arguments", name, "is missing", f"Say it: --{name}.")
+    check_value(None, None if track else ends, "arguments", "ends", "It needs the track: leave out --no-track.")
     options = {"rotate": rotate, "start": start, "end": end, "caption": caption, "track": track}
     fixes = {int(frame): place for frame, *place in (_numbers(one, "fix", 3) for one in fix)}
     clip = import_video(video, out, fps, _numbers(point, "point"), **options, fixes=fixes, longest=longest)
@@ -131,7 +134,7 @@ def import_(
         lost = clip.info["lost"]
         where = f", lost in {', '.join(map(str, lost))}" if lost else ""
         typer.echo(f"object found in {len(clip) - len(lost)} of {len(clip)} frames{where}")
-    if track and ends:
+    if ends:
         marks = np.reshape(_numbers(ends, "ends", 4), (2, 2)) * clip.info["source"].get("scale", 1)
         fall = fit_scaled(centres(clip.dropped)[:, 1], fps, marks, metres, tilted)
         typer.echo("g = {:.2f} m/s² [{:.2f}, {:.2f}]".format(fall.gravity, *fall.gravity_interval))
@@ -176,7 +179,7 @@ def prepare(
         crop: Cut out the centred square instead of squeezing the frame.
         tracker: For clips without masks: background (no download), or sam2 as in the paper.
         weights: SAM 2's weights: a folder, or a name on the hub.
-        device: Of SAM 2 and of a zoo model: cpu or cuda.
+        device: Of SAM 2: cpu or cuda.
         verify: Compare the hash of every clip that is there, not its size alone; damaged ones are made again.
     """
     from pisa_kit.perception.prepare import SAM2, Settings, lines
@@ -260,7 +263,9 @@ def evaluate(
     from pisa_kit.study.seeds import evaluate_folder, evaluate_seeds
     from pisa_kit.study.submission import check_submission, write_submission
 
-    one_by_one = seeds > 1 or submit is not None
+    one_by_one = check_value(Few, seeds, "arguments", "seeds") > 1 or submit is not None
+    if check is not None:
+        check_value(None, model or lora, "arguments", "model, lora", "A submission's own videos are checked.")
     if model or lora:
         from pisa_kit.cli.models import generate
 

@@ -55,7 +55,6 @@ Pixel = _within(float, -1e6, 1e6)
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Share = _within(float, 0, 1)
 Positive = Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)]
-Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Pair = Annotated[tuple[_within(float, 0, 1e4), _within(float, 0, 1e4)], AfterValidator(_ordered)]
 SharePair = Annotated[tuple[_within(float, 0, 0.99), _within(float, 0, 0.99)], AfterValidator(_ordered)]
 CountPair = Annotated[tuple[_within(int, 0, 20), _within(int, 0, 20)], AfterValidator(_ordered)]
