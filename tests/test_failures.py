@@ -67,3 +67,5 @@ def test_what_cannot_be_said_is_nan():
     assert np.isnan(pace(TRUTHS[0], lost)) and np.isnan(LABELS["still"](TRUTHS[0], lost))
     assert np.isnan(LABELS["duplicated"](TRUTHS[0], lost)) and LABELS["vanished"](TRUTHS[0], lost) == 1
     assert np.isnan(LABELS["vanished"](lost, lost)), "nothing to see in the truth"
+    short = TRUTHS[0].select(np.arange(3), 16)
+    assert LABELS["vanished"](TRUTHS[0], short) == 1, "what is not filmed is not there"

@@ -135,10 +135,11 @@ def run(tmp_path):
     adapter = tmp_path / "psft_16_clips_seed0" / "adapter_4"
     adapter.mkdir(parents=True)
     (adapter / "pytorch_lora_weights.safetensors").write_bytes(b"adapter")
-    write_json(adapter.parent / "settings.json", {"steps": 4, "learning_rate": 0.004})
+    write_json(adapter.parent / "settings.json", {"steps": 8, "learning_rate": 0.004, "weights": {"seg": 1.0}})
     write_json(adapter.parent / "validation.json", [{"step": 0, "l2": 0.0512345}, {"step": 4, "l2": 0.04}])
     (adapter.parent / "checkpoint.safetensors").write_bytes(b"moments")
-    pd.DataFrame({"name": ["a", "b"], "l2": [0.1, 0.2]}).to_csv(tmp_path / "scores.csv", index=False)
+    scores = pd.DataFrame({"name": ["000", "001"], "l2": [0.1, 0.2], "seed": [0, 1]})
+    scores.to_csv(tmp_path / "scores.csv", index=False)
     frames = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3), dtype=np.uint8)
     write_clip(Clip(frames, 16, name="a"), tmp_path / "videos" / "a.npz")
     write_json(tmp_path / "videos" / "manifest.json", {"model": str(tmp_path / "wan"), "steps": 2})
@@ -155,15 +156,17 @@ def test_push_sends_adapter_card_settings_scores_and_videos(server, run, tmp_pat
     assert server.created[0]["visibility"] == "private" and server.pushed["videos/a.mp4"][4:8] == b"ftyp"
     card = server.pushed["README.md"].decode()
     for part in (
-        "license: apache-2.0",
         "base_model: Wan-AI/Wan2.2-TI2V-5B-Diffusers",
         "- lora",
         "load_lora_weights",
         "| learning_rate | 0.004 |",
         "| 0.0 | 0.0512 |",
         "| l2 | 0.15 |",
+        "| steps | 4 |",
+        "| weights | {'seg': 1.0} |",
     ):
         assert part in card, part
+    assert "license:" not in card and "| seed |" not in card and "| name |" not in card
     sent = b"".join(server.pushed.values())
     assert str(tmp_path).encode() not in sent and TOKEN.encode() not in sent
 

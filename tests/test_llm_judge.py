@@ -118,9 +118,14 @@ def test_nobody_there_and_too_slow(server):
 def test_off_unless_named(monkeypatch):
     monkeypatch.delenv("PISA_JUDGE_URL", raising=False)
     assert Judge.from_environment() is None
-    monkeypatch.setenv("PISA_JUDGE_URL", "file:///etc/passwd")
-    with pytest.raises(InputError, match="url"):
-        Judge.from_environment()
+    monkeypatch.setenv("PISA_JUDGE_URL", "http://user:secret@localhost/v1")
+    assert Judge.from_environment() is None
+    monkeypatch.setenv("PISA_JUDGE_MODEL", "m")
+    for bad in ("file:///etc/passwd", "http://user:secret@localhost/v1"):
+        monkeypatch.setenv("PISA_JUDGE_URL", bad)
+        with pytest.raises(InputError, match="url") as refused:
+            Judge.from_environment()
+        assert "secret" not in str(refused.value)
 
 
 def test_known_mistakes_show_what_they_are_called():

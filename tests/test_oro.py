@@ -160,9 +160,16 @@ def test_held_out_metrics_stop_it(base, clips, rewards, tmp_path):
     assert all(torch.equal(value, one[name]) for name, value in best.transformer.state_dict().items())
     again = oro.tune(base, clips, rewards, settings, tmp_path, validate=lambda model: pytest.fail("looked again"))
     assert again[1] == validations
-    more = replace(settings, eval_steps=(2, 3))  # other looks at the same run: each keeps its own step
+    more = replace(settings, eval_steps=(1, 3), patience=1)  # other looks at the same run: each keeps its own step
     _, fewer = oro.tune(base, clips, rewards, more, tmp_path, validate=lambda model: pytest.fail("looked again"))
-    assert fewer == [validations[0], validations[2], validations[3]]
+    assert fewer == [validations[0], validations[1], validations[3]]
+    assert replace(settings, eval_steps=(1, 9)).evaluations() == (0, 1, TRAINING.steps), "the last step is judged"
+    with pytest.raises(InputError, match="weights: differ"):
+        oro.tune(base, clips, rewards, replace(settings, weights={"seg": 2.0}), tmp_path)
+    measured = iter([{"fixed_l2": 1.0, "object_colour_error": float("nan")}, {"fixed_l2": 0.5}])
+    short = replace(settings, training=replace(TRAINING, steps=1))
+    _, hacked = oro.tune(base, clips, rewards, short, tmp_path / "lost", validate=lambda model: next(measured))
+    assert np.isnan(hacked[0]["object_colour_error"]), "an object that is always lost has no colour"
 
 
 def test_a_reward_that_is_not_a_number_stops_with_its_name(base, clips, rewards, tmp_path):

@@ -7,13 +7,14 @@ import pytest
 import tiny_pipelines
 import torch
 from diffusers import WanImageToVideoPipeline
+from safetensors.torch import load_file, save_file
 
 from pisa_kit.cli import data, models
 from pisa_kit.clips.formats import read_clip
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import read_json
 from pisa_kit.metrics.evaluation import evaluate_videos
-from pisa_kit.models.adapters import add_adapter, save_adapter
+from pisa_kit.models.adapters import add_adapter, load_adapter, save_adapter
 from pisa_kit.models.embedded import load
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
@@ -44,7 +45,7 @@ def films(folder) -> list[np.ndarray]:
 
 def test_an_adapter_films_is_scored_merged_and_listed(folder, capsys):
     data.evaluate(folder / "clips", folder / "tuned", folder / "scores.csv", lora=folder / "adapter_1", tracker="judge")
-    models.generate("embedded", folder / "clips", folder / "base")
+    models.generate("embedded", folder / "clips", folder / "base", seed=10**14)
     models.merge(folder / "adapter_1", folder / "merged")
     models.generate("embedded", folder / "clips", folder / "whole", path=folder / "merged")
     assert isinstance(WanImageToVideoPipeline.from_pretrained(folder / "merged"), WanImageToVideoPipeline)
@@ -57,6 +58,15 @@ def test_an_adapter_films_is_scored_merged_and_listed(folder, capsys):
     assert "scored 2 of 2" in said
     for name in ("pytorch_lora_weights.safetensors", "README.md", "scores.csv", "videos/00000.mp4"):
         assert f"  {name}\n" in said, name
+
+
+def test_an_adapter_that_finds_no_place_is_refused(folder, tmp_path):
+    tensors = load_file(folder / "adapter_1" / "pytorch_lora_weights.safetensors")
+    first = [name for name in tensors if "blocks.0." in name]
+    deeper = {name.replace("blocks.0.", "blocks.90."): tensors[name].clone() for name in first}
+    save_file(tensors | deeper, tmp_path / "deeper.safetensors")
+    with pytest.raises(InputError, match="deeper.safetensors: adapter: cannot be loaded .*have a place"):
+        load_adapter(load(), tmp_path / "deeper.safetensors")
 
 
 def test_a_zoo_model_films_with_an_adapter(folder, tmp_path):

@@ -45,7 +45,6 @@ def generate(
     from pisa_kit.models.embedded import BASE, load
     from pisa_kit.models.generation import Protocol
     from pisa_kit.models.generation import generate as generate_videos
-    from pisa_kit.models.prompts import template as text_of
     from pisa_kit.models.zoo import ZOO, open_model
     from pisa_kit.perception.prepare import read_prepared
 
@@ -56,7 +55,7 @@ def generate(
         problem = f"differ from clip to clip in size, frames or fps ({len(shapes)} kinds)"
         raise InputError(data, "clips", problem, "Prepare them with --frames and --fps.")
     check(Few | None, steps, "arguments", "steps")
-    shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True)) | {"template": text_of(template)}
+    shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True)) | {"template": template}
     opened = load(path or BASE) if model == "embedded" else open_model(model, path, device, offload)
     if lora:
         load_adapter(opened if model == "embedded" else opened.pipeline, lora)

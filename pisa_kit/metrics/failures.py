@@ -36,10 +36,11 @@ def pace(truth: Clip, video: Clip) -> float:
 
 
 def vanished(truth: Clip, video: Clip) -> float:
-    """1 if the object is missing in more than `VANISHED` of the frames that truly show it."""
-    pairs = _pairs(truth, video)
-    shown, made = truth.dropped[pairs[:, 0]].any((1, 2)), video.dropped[pairs[:, 1]].any((1, 2))
-    return float((~made[shown]).mean() > VANISHED) if shown.any() else float("nan")
+    """1 if the object is missing in more than `VANISHED` of the frames that truly show it; none is left at its end."""
+    real, made = nearest_frames(len(truth), truth.fps, len(video), video.fps).T
+    shown = truth.dropped[real].any((1, 2))
+    there = video.dropped.any((1, 2))[made] & (made >= 0)
+    return float((~there[shown]).mean() > VANISHED) if shown.any() else float("nan")
 
 
 def duplicated(truth: Clip, video: Clip) -> float:

@@ -5,6 +5,7 @@ reached leaves answers open and stops nothing; its key is sent to the configured
 """
 
 import base64
+import http.client
 import json
 import os
 import re
@@ -57,15 +58,15 @@ class Judge:
     attempts: Few = 3
 
     def __post_init__(self):
-        if not re.match(r"https?://[^/@\s]+", str(self.url)):
+        if not re.fullmatch(r"https?://[^/@\s]+(/\S*)?", str(self.url)):
             raise InputError("judge", "url", "is no http(s) address without a password", "Set PISA_JUDGE_URL.")
         check_fields(self, "judge")
 
     @classmethod
     def from_environment(cls) -> "Judge | None":
-        """From PISA_JUDGE_URL, PISA_JUDGE_MODEL and PISA_JUDGE_KEY; None if no address is set."""
-        url = os.environ.get("PISA_JUDGE_URL")
-        return cls(url, os.environ.get("PISA_JUDGE_MODEL", ""), os.environ.get("PISA_JUDGE_KEY", "")) if url else None
+        """From PISA_JUDGE_URL, PISA_JUDGE_MODEL and PISA_JUDGE_KEY; None without an address or a name."""
+        url, model, key = (os.environ.get(f"PISA_JUDGE_{name}", "") for name in ("URL", "MODEL", "KEY"))
+        return cls(url, model, key) if url and model else None
 
     def ask(self, clip: Clip) -> dict[str, bool | None]:
         """Answers by question; None where it said neither yes nor no.
@@ -80,7 +81,7 @@ class Judge:
         for attempt in range(self.attempts):
             try:
                 return _answers(self._post(json.dumps(body).encode()))
-            except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError) as error:
                 reason = f"status {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
                 if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 429:
                     break

@@ -17,8 +17,8 @@ from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import read_json, write_json
 from pisa_kit.models.conditioning import condition
 from pisa_kit.models.families import family_of
-from pisa_kit.models.prompts import worded
-from pisa_kit.models.sampling import noise_like, sample
+from pisa_kit.models.prompts import template, worded
+from pisa_kit.models.sampling import noise_like, sample, seed_of
 from pisa_kit.models.zoo import StockModel, check_shape, enough_memory
 from pisa_kit.perception.tensors import to_frames, to_video
 
@@ -33,7 +33,7 @@ class Protocol:
         steps: sampling steps.
         guidance: classifier-free guidance scale; 1 means none.
         size, frames, fps: of the videos.
-        template: what the caption is put into, see `prompts`.
+        template: what the caption is put into, see `prompts.template`.
     """
 
     model: str
@@ -47,6 +47,7 @@ class Protocol:
 
     def __post_init__(self):
         check_fields(self, "arguments")
+        object.__setattr__(self, "template", template(self.template))
 
 
 def generate(
@@ -120,15 +121,15 @@ def fingerprint(truth: Clip) -> str:
 
 def _sample_group(pipeline, protocol: Protocol, truths: list[Clip], seeds: list[int]) -> np.ndarray:
     """Videos (B, T, H, W, 3) uint8; `seeds` holds the run's seed and each clip's place."""
-    each = [seeds[0] * 1_000_003 + place for place in seeds[1:]]
+    each = [seed_of(seeds[0], place) for place in seeds[1:]]
     if isinstance(pipeline, StockModel):
         return pipeline.generate(protocol, truths, each)
     first = to_video(np.stack([truth.frames[:1] for truth in truths])).to(device())
-    cond = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths], protocol.guidance)
     latent_frames = (protocol.frames - 1) // family_of(pipeline).strides(pipeline).frames + 1
-    noise = noise_like(cond, latent_frames, each)
     asked = f"with {len(truths)} videos of {protocol.frames} frames at {protocol.size} px"
     with enough_memory(protocol.model, asked, "Film fewer together, or smaller ones."):
+        cond = condition(pipeline, first[:, :, 0], [truth.caption for truth in truths], protocol.guidance)
+        noise = noise_like(cond, latent_frames, each)
         video = sample(pipeline, cond, noise, protocol.steps, protocol.guidance)
     if not video.isfinite().all():
         problem = "gives videos with values that are not numbers"

@@ -112,7 +112,7 @@ def _check_room(wanted: list, source: Source, folder: Path):
 def _reached(source: Source, folder: Path) -> Iterator[None]:
     """Inside, what the hub, the connection and the disk refuse is an `InputError` with a remedy."""
     kind = "datasets/" if source.kind == "dataset" else ""
-    page = f"https://huggingface.co/{kind}{source.repository}/tree/main/{source.folder}"
+    page = f"https://huggingface.co/{kind}{source.repository}/tree/{source.revision}/{source.folder}"
     try:
         yield
     except InputError:

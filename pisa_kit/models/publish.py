@@ -22,7 +22,8 @@ WHOLE = "A `{kind}`. Load it with diffusers' `from_pretrained`."
 ADAPTER = "A low-rank adapter (LoRA). Load {base}, and then this with diffusers' `load_lora_weights`."
 ABOUT = """It comes from physics post-training with pisa_kit, the study kit for the PISA experiments
 ([arXiv 2503.09595](https://arxiv.org/abs/2503.09595)): simulated drops, first frame and caption to video. It was
-trained on rendered drops of single objects, for studying what post-training teaches; nothing else of it was tested."""
+trained on rendered drops of single objects, for studying what post-training teaches; nothing else of it was tested.
+The licence of the model that was tuned holds for it, too."""
 
 
 def what_to_push(model, repository: str, scores=None, videos=None, base: str | None = None) -> dict[str, Path | bytes]:
@@ -49,7 +50,8 @@ def what_to_push(model, repository: str, scores=None, videos=None, base: str | N
         files["scores.csv"] = plain_file(scores)
     if videos:
         files |= _as_mp4(Path(videos))
-    files["README.md"] = str(model_card(files, repository, f"{text}\n\n{ABOUT}", base)).encode()
+    made = {"steps": int(steps)} if (steps := model.name.rpartition("_")[2]).isdecimal() else {}
+    files["README.md"] = str(model_card(files, repository, f"{text}\n\n{ABOUT}", base, adapter, made)).encode()
     return files
 
 
@@ -93,27 +95,31 @@ def push(files: dict[str, Path | bytes], repository: str, private: bool = True) 
     return f"{api.endpoint}/{repository}"
 
 
-def model_card(files: dict, repository: str, text: str, base: str | None = None) -> ModelCard:
+def model_card(
+    files: dict, repository: str, text: str, base: str | None = None, adapter: bool = False, made: dict | None = None
+) -> ModelCard:
     """The card of a tuned model: what it is, every number of its training, what held-out clips said, its scores.
 
     Args:
         files: as of `what_to_push`.
         text: the introduction.
-        base: repository of the model that an adapter is for.
+        base: repository of the model that was tuned.
+        adapter: is it an adapter?
+        made: settings of this result that are not those of its run's end.
     """
-    tags = ["image-to-video", "physics", "pisa", *(["lora"] if base else [])]
-    about = ModelCardData(
-        license="apache-2.0", library_name="diffusers", pipeline_tag="image-to-video", tags=tags, base_model=base
-    )
+    tags = ["image-to-video", "physics", "pisa", *(["lora"] if adapter else [])]
+    about = ModelCardData(library_name="diffusers", pipeline_tag="image-to-video", tags=tags, base_model=base)
     lines = [f"---\n{about.to_yaml()}\n---", f"# {repository.split('/')[-1]}", text]
     if "settings.json" in files:
-        made = pd.DataFrame(read_json(files["settings.json"]).items(), columns=["setting", "value"])
+        settings = read_json(files["settings.json"]) | (made or {})
+        made = pd.DataFrame(settings.items(), columns=["setting", "value"])
         lines += [f"Run `{files['settings.json'].parent.name}`:", _markdown(made)]
     if "validation.json" in files:
         lines += ["Validation clips (they chose the step and are not a result):"]
         lines += [_markdown(pd.DataFrame(read_json(files["validation.json"])).round(4))]
     if "scores.csv" in files:
-        means = pd.read_csv(files["scores.csv"]).mean(numeric_only=True).round(4).rename_axis("metric")
+        scores = pd.read_csv(files["scores.csv"], dtype={"name": str}).drop(columns="seed", errors="ignore")
+        means = scores.mean(numeric_only=True).round(4).rename_axis("metric")
         lines += ["Means over the clips in [scores.csv](scores.csv):", _markdown(means.reset_index(name="mean"))]
     return ModelCard("\n\n".join(lines) + "\n")
 

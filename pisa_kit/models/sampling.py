@@ -8,6 +8,11 @@ from pisa_kit.models.conditioning import TRAIN_TIMESTEPS, Condition, decode, pla
 from pisa_kit.models.families import family_of
 
 
+def seed_of(run: int, place: int) -> int:
+    """The seed of a clip's noise, from a run's seed and the clip's place."""
+    return (run * 1_000_003 + place) % 2**63
+
+
 def noise_like(cond: Condition, frames: int, seeds: list[int]) -> torch.Tensor:
     """Start noise (B, C, frames, h, w); each clip's depends on its seed alone, not on the batch it is in."""
     shape = (1, cond.first.shape[1], frames, *cond.first.shape[3:])

@@ -188,6 +188,8 @@ class StockModel:
         if own + 1e-9 < duration:
             problem = f"last {own:.2f} s, the protocol {duration:.2f} s"
             raise InputError(protocol.model, "videos", problem, "Ask for fewer frames, or for more of the model.")
+        unused = protocol.guidance if self.spec.guidance is None and protocol.guidance != 1 else None
+        check(None, unused, protocol.model, "guidance", "The model has none: leave it out.")
         return np.stack([self._film(protocol, *pair) for pair in zip(truths, seeds, strict=True)])
 
     def _film(self, protocol, truth: Clip, seed: int) -> np.ndarray:
@@ -273,6 +275,7 @@ def open_model(name: str, path=None, device: str = "cpu", offload: bool = False,
     if offload:
         pipeline.enable_model_cpu_offload(device=device)
     else:
-        pipeline.to(device)
+        with enough_memory(name, "for its weights", "Use --offload."):
+            pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return StockModel(spec, pipeline, str(path or spec.repository))

@@ -97,7 +97,7 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     held = tuning_activations(parts, preset, (one, pixels, seen), again, dtype)
     passes += (4 if views else 3) * (pixels.operations + seen.operations)
     runs = len(preset.seeds) * len(preset.oro.rewards) + len(preset.oro.gradient_steps) * len(preset.seeds) + 1
-    steps = runs * max(tuning.eval_steps or (tuning.training.steps,))
+    steps = runs * tuning.training.steps
     row("ORO step", weights + weights + state + codec + held, passes, steps)
 
     one, pixels = forward(parts, preset, 1, dtype), decoding(parts, preset, 1, dtype)
@@ -128,7 +128,7 @@ def videos(preset: Preset) -> int:
     each = 4 * preset.data.test_clips + cells * preset.generalization.clips + 2 * preset.generalization.pairs
     ablation = (len(preset.psft.data_sizes) + len(preset.psft.step_counts) - 1) * preset.data.test_clips
     validations = (len(preset.oro.rewards) * seeds + len(preset.oro.gradient_steps) * seeds + 1) * (
-        1 + len(preset.oro.tuning.eval_steps)
+        len(preset.oro.tuning.evaluations())
     )
     pictures = seeds * 4 * preset.distribution.pictures * preset.distribution.worlds
     more = 2 * preset.data.generic_clips + 4 * preset.data.test_clips

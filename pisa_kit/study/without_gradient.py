@@ -17,7 +17,6 @@ from pisa_kit.perception.trackers import track_clips
 from pisa_kit.study.run import Run
 from pisa_kit.training.gradient_free import candidates, tune_on
 from pisa_kit.training.rewards import load_rewards
-from pisa_kit.training.settings import Training
 
 REWARDS = ("seg", "newton")  # one that compares with the truth, one that needs none and could choose for anybody
 ERROR = "fixed_l2"
@@ -39,7 +38,8 @@ def pool(run: Run, seed: int) -> dict[str, np.ndarray]:
     if not path.exists():
         chosen = {name: array[:clips] for name, array in run.oro_clips(seed).items()}
         nets = load_rewards(REWARDS, run.preset.oro.perception, device())
-        made = candidates(run.model("PSFT", seed), chosen, nets, each, run.preset.oro.tuning.sampling_steps, seed)
+        tuning, model = run.preset.oro.tuning, run.model("PSFT", seed)
+        made = candidates(model, chosen, nets, each, tuning.sampling_steps, seed, tuning.guidance)
         write_npz(path, error=_errors(made.pop("frames"), chosen), **made)
     return read_npz(path)
 
@@ -77,9 +77,11 @@ def tuned_on_values(run: Run, kind: str, seed: int) -> DiffusionPipeline:
         kind: in `gradient_free.KINDS`.
     """
     model, made = run.model("PSFT", seed), pool(run, seed)
-    text = run.latents(seed, "oro")["text"][: len(made["error"])]
-    settings: Training = replace(run.preset.oro.tuning.training, seed=seed)
-    settings = replace(settings, batch=2 * settings.batch, learning_rate=3 * settings.learning_rate)  # else it is still
+    clips = {name: array[: len(made["error"])] for name, array in run.latents(seed, "oro").items()}
+    own, psft = run.preset.oro.tuning.training, run.preset.psft.training
+    settings = replace(own, seed=seed, place_weight=psft.place_weight, mixed_noise=psft.mixed_noise)
+    batch = min(2 * own.batch, len(made["error"]))
+    settings = replace(settings, batch=batch, learning_rate=3 * own.learning_rate)  # else it is still
     key = artefacts.key("candidates", replace(settings, steps=1), _pool_path(run, seed).name)
     folder = run.folder / "models" / f"{kind}_{REWARDS[0]}_seed{seed}_{key}"
-    return tune_on(model, made, text, REWARDS[0], kind, settings, folder)
+    return tune_on(model, made, clips, REWARDS[0], kind, settings, folder)

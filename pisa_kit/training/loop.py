@@ -44,6 +44,7 @@ def train(
     folder,
     label: str = "training",
     watch: Callable[[dict], None] | None = None,
+    about: dict | None = None,
 ) -> nn.Module:
     """Trains the parameters of `model` that require gradients; continues from `folder`'s checkpoint if there is one.
 
@@ -53,6 +54,7 @@ def train(
         folder: receives settings.json, log.jsonl (a line per `log_every` steps), checkpoint.safetensors, and what
             TensorBoard reads, or another of accelerate's trackers that the environment variable `LOG_WITH` names.
         watch: called with every line of the log, e.g. to draw a curve.
+        about: what else shapes the run, e.g. rewards; kept in settings.json.
 
     Returns:
         The model with the averaged (EMA) weights.
@@ -74,7 +76,7 @@ def train(
     # 2. where it left off
     start = load_checkpoint(path, trained, optimizer, average, settings)
     if accelerator.is_main_process:
-        write_json(folder / "settings.json", asdict(settings))
+        write_json(folder / "settings.json", asdict(settings) | (about or {}))
         _forget_after(folder / "log.jsonl", start)
     accelerator.init_trackers("pisa_kit", init_kwargs={"tensorboard": {"purge_step": start + 1}})
     # 3. the loop

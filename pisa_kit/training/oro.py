@@ -21,6 +21,14 @@ from pisa_kit.training.psft import add_noise, check_enough, draw, fit
 from pisa_kit.training.rewards import Reward, RewardFunction, Truth
 from pisa_kit.training.settings import OroSettings, Training
 
+SHAPING = (
+    "weights",
+    "sampling_steps",
+    "guidance",
+    "gradient_steps",
+    "reference_weight",
+)  # of settings, beside training
+
 
 def oro_loss(
     pipeline: DiffusionPipeline,
@@ -143,18 +151,20 @@ def tune(
     check_enough(clips, training, folder)
     batch = partial(make_batch, clips, pipeline, training)
     make_loss = lambda tuned: oro_loss(tuned, pipeline, rewards, settings)  # noqa: E731
+    about = {name: getattr(settings, name) for name in SHAPING}
     if validate is None:
-        return fit(pipeline, make_loss, batch, training, folder, label, watch), []
+        return fit(pipeline, make_loss, batch, training, folder, label, watch, about), []
     path, validations, best = folder / "validation.json", [], pipeline
     known = {look["step"]: look for look in read_json(path)} if path.exists() else {}
-    for steps in (0, *settings.eval_steps):
+    for steps in settings.evaluations():
         tuned = pipeline
         if steps:
-            tuned = fit(pipeline, make_loss, batch, replace(training, steps=steps), folder, label, watch)
+            tuned = fit(pipeline, make_loss, batch, replace(training, steps=steps), folder, label, watch, about)
         if steps not in known:
-            known[steps] = {"step": steps} | validate(tuned)
+            measured = {"step": steps} | validate(tuned)
+            known[steps] = {name: None if np.isnan(value) else value for name, value in measured.items()}
             write_json(path, list(known.values()))
-        validations.append(known[steps])
+        validations.append({name: np.nan if value is None else value for name, value in known[steps].items()})
         lowest = np.nanargmin([look[settings.early_stopping_metric] for look in validations])
         if lowest == len(validations) - 1:
             best = tuned

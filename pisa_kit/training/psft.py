@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from torch import nn
 
+from pisa_kit.core.checks import check_same
 from pisa_kit.core.devices import device, processes
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.progress import Bar
-from pisa_kit.core.storage import atomic_folder, link_or_copy, read_npz, write_npz
+from pisa_kit.core.storage import atomic_folder, link_or_copy, read_json, read_npz, write_npz
 from pisa_kit.models.adapters import add_adapter, merge, save_adapter, with_adapter, with_transformer
 from pisa_kit.models.conditioning import Condition, condition, encode, pad_text, velocity
 from pisa_kit.models.embedded import load
@@ -199,6 +201,7 @@ def fit(
     folder,
     label: str,
     watch: Callable[[dict], None] | None = None,
+    about: dict | None = None,
 ) -> DiffusionPipeline:
     """`loop.train` on a copy of the pipeline's transformer.
 
@@ -208,7 +211,16 @@ def fit(
 
     Args:
         make_loss: from the pipeline with the transformer that is trained to the loss.
+        about: what else shapes the run, numbers and names that JSON holds unchanged.
+
+    Raises:
+        InputError: a folder with a run of other settings.
     """
+    if (Path(folder) / "settings.json").exists():
+        known = read_json(Path(folder) / "settings.json")
+        fixed = {name: value for name, value in asdict(settings).items() if name not in Training.MAY_CHANGE}
+        fixed |= about or {}
+        check_same({name: known.get(name) for name in fixed}, fixed, folder, "those of the run that is there")
     low, kind = settings.lora_rank > 0, pipeline.transformer.dtype
     done = Path(folder) / f"{'adapter' if low else 'pipeline'}_{settings.steps}"
     if not done.exists():
@@ -222,7 +234,7 @@ def fit(
         tuned = with_transformer(pipeline, transformer)
         beyond = steps_done(Path(folder) / "checkpoint.safetensors") > settings.steps
         where = Path(folder) / f"again_to_{settings.steps}" if beyond else folder  # fewer steps than were made before
-        train(transformer, make_loss(tuned), batch, settings, where, label, watch)
+        train(transformer, make_loss(tuned), batch, settings, where, label, watch, about)
         if processes().is_main_process:
             with atomic_folder(done) as temporary:
                 if low:

@@ -70,7 +70,7 @@ class OroSettings:
         reference_weight: of the distance to the reference model, the one that tuning starts from.
         gradient_checkpointing: what is computed again in the backward pass instead of kept, less memory for more time:
             "nothing", "views" (decoder frame by frame, rewards clip by clip), or "all" (the transformer's calls too).
-        eval_steps: numbers of steps after which held-out clips are judged.
+        eval_steps: numbers of steps after which held-out clips are judged, beside 0 and the last.
         early_stopping_metric: the metric of these evaluations that must fall; one that counts lost objects.
         patience: evaluations without a better one after which training stops.
     """
@@ -91,3 +91,7 @@ class OroSettings:
         if not 0 <= self.gradient_steps <= self.sampling_steps:
             problem = f"is {self.gradient_steps} of {self.sampling_steps} sampling steps"
             raise InputError("tuning", "gradient_steps", problem, "Give 1 to all of them, or 0 to draw the number.")
+
+    def evaluations(self) -> tuple[int, ...]:
+        """The numbers of steps, from 0 to the last, after which held-out clips are judged."""
+        return (0, *(steps for steps in self.eval_steps if steps < self.training.steps), self.training.steps)
