@@ -89,7 +89,7 @@ class ClipStore:
         return self.simulated("map", scenes), [cell for cell in grid for _ in range(preset.generalization.clips)]
 
     def pairs(self, same_height: bool) -> list[Clip]:
-        """Held-out clips of two objects that fall together (`generalization.release_two`)."""
+        """Held-out clips of two objects that fall together (`probes.release_two`)."""
         first = self.preset.data.test_seed + (EQUAL_PAIRS if same_height else PAIRS)
         seeds = range(first, first + self.preset.generalization.pairs)
         scenes = [release_two(seed, self.preset.data.ranges, same_height) for seed in seeds]
