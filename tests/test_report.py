@@ -110,6 +110,7 @@ def test_outside_the_range(results, low, ratio, codec, status):
         (1.0, "fails", REPRODUCED),
         (1.0, "passes", NOT_REPRODUCED),
         (0.1, "fails", NOT_TESTED),
+        (0.1, "cannot be asked here: codec alone gives p = 0.001", CANNOT_BE_ASKED),
         (1.0, "cannot be asked here: codec alone gives p = 0.001", CANNOT_BE_ASKED),
     ],
 )

@@ -124,7 +124,8 @@ def _all_are_not_aligned(saved) -> tuple:
     found, codec = rows["PSFT"], rows["codec"]
     ours = f"Wasserstein-1 {_or_none(found['wasserstein'], '.3f')} s, "
     ours += f"spread {_or_none(found['spread'], '.2f')} of the right one; {found['landed']:.0%} of the videos land"
-    status = _asked(found["aligned"], False) if found["landed"] >= ENOUGH else NOT_TESTED
+    unclear = found["landed"] < ENOUGH and asked(found["aligned"])
+    status = NOT_TESTED if unclear else _asked(found["aligned"], False)
     bound = f"{_or_none(codec['wasserstein'], '.3f')} s, {codec['aligned']}"
     return ours, status, f"the truth through the autoencoder: {bound}"
 
