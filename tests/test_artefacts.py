@@ -59,13 +59,16 @@ def test_a_comment_never_makes_anything_anew(package):
         ("training/loop", {"candidates", "psft", "oro", "guess"}),
         ("training/optimizers", {"candidates", "psft", "oro", "guess"}),
         ("models/sampling", {"candidates", "videos", "oro"}),
-        ("models/conditioning", {"candidates", "videos", "oro", "psft", "latents"}),
+        ("models/conditioning", {"candidates", "videos", "oro", "psft", "latents", "references"}),
+        ("perception/nets", {"candidates", "oro", "guess", "references"}),
         ("training/rewards", {"candidates", "oro"}),
         ("perception/trackers", {"candidates", "oro"}),
         ("training/gradient_free", {"candidates"}),
         ("study/paper_clips", {"mixed"}),
+        ("clips/resize", {"mixed"}),
         ("sim/corpora", {"drops", "latents"}),
-        ("sim/simulate", {"clips", "drops", "pairs", "references"}),
+        ("sim/simulate", {"clips", "drops", "references"}),
+        ("sim/settings", {"clips", "drops", "references"}),
     ],
 )
 def test_changed_code_makes_anew_what_it_shapes_and_nothing_else(package, module, kinds):

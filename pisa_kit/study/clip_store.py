@@ -168,9 +168,9 @@ class ClipStore:
             folder = write_corpus(self.folder / "data" / name, recipe, WORKERS)
         if not source:
             return folder
-        key = paper_clips.source_key(source, data.share, data.video)
+        key = paper_clips.source_key(source, data.share, data.video, folder)
         place = self.folder / "data" / f"mixed_{stage}_{count}_seed{seed}_{key}"
-        return paper_clips.write_mixed(place, folder, source, data.share, count, data.video, seed)
+        return paper_clips.write_mixed(place, folder, source, data.share, count, data.video, seed, stage == "oro")
 
 
 def make_clips(folder: Path, jobs: dict[str, Callable[[], Clip]], label: str, workers: int | None = None) -> list[Clip]:
