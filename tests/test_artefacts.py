@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from pisa_kit.core import artefacts
+from pisa_kit.core.errors import InputError
 from pisa_kit.models.embedded import assemble
 from pisa_kit.study.presets import PRESETS, get_preset
-from pisa_kit.study.run import Run
+from pisa_kit.study.run import Run, open_run
 
 CODE = """
 def f(x):
@@ -96,6 +97,11 @@ def test_files_are_named_by_what_is_in_them(tmp_path):
     assert artefacts.files(tmp_path) == first
     (tmp_path / "a").write_text("3")
     assert artefacts.files(tmp_path) != first
+
+
+def test_a_run_with_an_unknown_reward_is_not_opened(tmp_path):
+    with pytest.raises(InputError, match="reward: 'nope' is unknown"):
+        open_run("smoke oro.rewards={'mine':{'nope':1.0}}", tmp_path)
 
 
 def test_runs_are_named_by_settings_nets_and_place_weight(tmp_path, monkeypatch):
