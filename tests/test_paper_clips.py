@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pisa_kit.cli.study import study
 from pisa_kit.clips.formats import write_clip
 from pisa_kit.clips.resize import to_square
 from pisa_kit.core.errors import InputError
@@ -84,6 +85,11 @@ def test_rewards_refuse_clips_without_masks(released, tmp_path):
     for source in (released / "psft", partly):
         with pytest.raises(InputError, match="masks: is missing"):
             store(tmp_path, oro=source).drops(0, "oro")
+
+
+def test_two_sources_of_one_stage_are_refused(released, tmp_path):
+    with pytest.raises(InputError, match="Name one source for oro: .*oro or .*oro"):
+        study("smoke", train=[released / "oro"] * 2, runs=tmp_path)
 
 
 def test_a_replaced_archive_runs_the_notebooks_again(tmp_path):
