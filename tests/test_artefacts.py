@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from pisa_kit.core import artefacts
+from pisa_kit.core.errors import InputError
 from pisa_kit.models.embedded import assemble
 from pisa_kit.study.presets import PRESETS, get_preset
-from pisa_kit.study.run import Run
+from pisa_kit.study.run import Run, open_run
 
 CODE = """
 def f(x):
@@ -59,13 +60,16 @@ def test_a_comment_never_makes_anything_anew(package):
         ("training/loop", {"candidates", "psft", "oro", "guess"}),
         ("training/optimizers", {"candidates", "psft", "oro", "guess"}),
         ("models/sampling", {"candidates", "videos", "oro"}),
-        ("models/conditioning", {"candidates", "videos", "oro", "psft", "latents"}),
+        ("models/conditioning", {"candidates", "videos", "oro", "psft", "latents", "references"}),
+        ("perception/nets", {"candidates", "oro", "guess", "references"}),
         ("training/rewards", {"candidates", "oro"}),
         ("perception/trackers", {"candidates", "oro"}),
         ("training/gradient_free", {"candidates"}),
         ("study/paper_clips", {"mixed"}),
+        ("clips/resize", {"mixed"}),
         ("sim/corpora", {"drops", "latents"}),
-        ("sim/simulate", {"clips", "drops", "pairs", "references"}),
+        ("sim/simulate", {"clips", "drops", "references"}),
+        ("sim/settings", {"clips", "drops", "references"}),
     ],
 )
 def test_changed_code_makes_anew_what_it_shapes_and_nothing_else(package, module, kinds):
@@ -93,6 +97,11 @@ def test_files_are_named_by_what_is_in_them(tmp_path):
     assert artefacts.files(tmp_path) == first
     (tmp_path / "a").write_text("3")
     assert artefacts.files(tmp_path) != first
+
+
+def test_a_run_with_an_unknown_reward_is_not_opened(tmp_path):
+    with pytest.raises(InputError, match="reward: 'nope' is unknown"):
+        open_run("smoke oro.rewards={'mine':{'nope':1.0}}", tmp_path)
 
 
 def test_runs_are_named_by_settings_nets_and_place_weight(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_adapters import small_sam2
 
+from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import write_clip
 from pisa_kit.core.storage import DATA
 from pisa_kit.perception.footage import import_video
@@ -13,7 +14,7 @@ from pisa_kit.perception.prepare import Settings, prepare
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.study import experiments
-from pisa_kit.study.bench import bench_table, score_bench
+from pisa_kit.study.bench import bench_table, score_bench, split_of, without_column
 from pisa_kit.study.run import open_run
 
 
@@ -58,11 +59,19 @@ def test_sam2_looks_at_the_bench_too(run, tmp_path):
     np.testing.assert_array_equal(start, bench.sets["sim seen"][0].dropped[0])
 
 
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("sim/unseen/00", "sim unseen"), ("sim_unseen/000", "sim unseen"), ("seen/0", "sim seen"), ("sim/000", "sim")],
+)
+def test_the_path_says_what_training_has_seen(name, split):
+    assert split_of(Clip(np.zeros((2, 16, 16, 3), np.uint8), 16.0, name=name)) == split
+
+
 def test_table_1_has_all_columns_ours_above_the_papers():
     row = {"method": "PSFT", "split": "real", "metric": "l2", "mean": 0.05, "low": 0.04, "high": 0.06}
-    table = bench_table(
-        {"02_psft": {"bench": [row, row | {"split": "sim", "mean": 1.0}, row | {"metric": "iou", "mean": None}]}}
-    )
+    results = {"02_psft": {"bench": [row, row | {"split": "sim", "mean": 1.0}, row | {"metric": "iou", "mean": None}]}}
+    table = bench_table(results)
+    assert without_column(results) == ["sim"], "it is said, not shown"
     assert list(table) == [
         "method",
         *(f"{s} {m}" for s in ("real", "sim seen", "sim unseen") for m in ("L2", "CD", "IoU")),

@@ -125,6 +125,10 @@ def test_import_reads_gravity_from_a_scale_and_takes_corrections(tmp_path):
         (("simulate", "data", "--layout", "simm", "--count", "1"), "Did you mean 'sim'?"),
         (("pretrain", "transformr"), "stage: 'transformr' is unknown. Did you mean 'transformer'?"),
         (("import", "nowhere.mp4", "out", "--fps", "nan", "--point", "1,1"), "fps: is nan"),
+        (("study", "--share", "0.5"), "share: is 0.5"),
+        (("study", "--train", "my clips.zip"), "Choose a path without blanks"),
+        (("study", "--set", "psft.place_weights=('nope',)"), "place_weights[0]: is 'nope'"),
+        (("study", "--set", "oro.rewards={'<b>':{'seg':1.0}}"), "rewards.<b>"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it(tmp_path, arguments, message):

@@ -2,14 +2,18 @@
 
 import importlib.util
 import json
+import pkgutil
 import re
 import shutil
 import subprocess
+from functools import reduce
+from importlib import import_module
 
 import nbformat
 import numpy as np
 import pytest
 
+import pisa_kit
 from pisa_kit.clips.formats import write_clip
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import DATA
@@ -19,7 +23,7 @@ from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.study import runner
 from pisa_kit.study.presets import PRESETS
-from pisa_kit.study.run import open_run
+from pisa_kit.study.run import Run, open_run
 from pisa_kit.study.runner import NotebookError, notebooks, run_study
 from pisa_kit.viz.site import write_site
 
@@ -51,6 +55,23 @@ def test_committed_notebook_is_clean(path):
         assert len(cell.source.splitlines()) <= 25 or cell.cell_type == "markdown"
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1 and "PRESET" in tagged[0].source
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, SOLUTIONS], ids=lambda path: path.stem)
+def test_what_the_text_names_is_there(path):
+    """`module.name` of the kit, `run.name`, or a preset's number; other words with a dot are none of the kit's."""
+    modules = {}
+    for _, module, _ in pkgutil.walk_packages(pisa_kit.__path__, "pisa_kit."):
+        modules.setdefault(module.split(".")[-1], []).append(module)
+    cells = nbformat.read(path, as_version=4).cells
+    code = " ".join(re.findall("`([^`\n]+)`", " ".join(cell.source for cell in cells if cell.cell_type == "markdown")))
+    for name in re.findall(r"(?<![\w./])[a-z]\w*(?:\.\w+)+", code):
+        first, *rest = name.split(".")
+        if first in modules and rest not in (["py"], ["ipynb"]):
+            places = [(import_module(module), rest) for module in modules[first]] + [(PRESETS["smoke"], [first, *rest])]
+            places += [(Run, rest)] * (first == "run")
+            found = [reduce(lambda held, part: getattr(held, part, None), parts, place) for place, parts in places]
+            assert any(each is not None for each in found), name
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -1,15 +1,18 @@
 """The paper's training clips, psft and oro, instead of simulated drops, or mixed with them by share."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from pisa_kit.cli.study import study
 from pisa_kit.clips.formats import write_clip
 from pisa_kit.clips.resize import to_square
 from pisa_kit.core.errors import InputError
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
+from pisa_kit.study import paper_clips, runner
 from pisa_kit.study.paper_clips import PROMPT, stage_of, theirs_of
 from pisa_kit.study.run import open_run
 
@@ -62,6 +65,41 @@ def test_mixed_by_share_and_varied_alone(released, tmp_path):
     assert sorted(captions)[:4] == sorted(ours[:4]), "the rest are our first drops"
     assert run.drops(0)[2] == captions
     assert run._latents_path(0, "psft", run.base()) != store(tmp_path)._latents_path(0, "psft", run.base())
+
+
+def test_a_mixed_corpus_is_named_after_the_simulated_half_too(released, tmp_path, monkeypatch):
+    run = store(tmp_path, psft=released / "psft", share=0.5)
+    low = replace(run.preset.data, ranges=replace(run.preset.data.ranges, height=(0.5, 0.6)))
+    other = replace(run, preset=replace(run.preset, data=low))
+    first, second = run.drops(0)[0], other.drops(0)[0]
+    assert run._drops_folder(0, "psft") != other._drops_folder(0, "psft") and (first != second).any()
+    monkeypatch.setattr(paper_clips, "read_corpus", None)
+    assert run._drops_folder(0, "psft").is_dir(), "nothing is read again where all files are there"
+
+
+def test_rewards_refuse_clips_without_masks(released, tmp_path):
+    partly = tmp_path / "partly"
+    shutil.copytree(released / "oro", partly)
+    for mask in sorted(partly.glob("*/mask.npy"))[1:]:
+        mask.unlink()
+    for source in (released / "psft", partly):
+        with pytest.raises(InputError, match="masks: is missing"):
+            store(tmp_path, oro=source).drops(0, "oro")
+
+
+def test_two_sources_of_one_stage_are_refused(released, tmp_path):
+    with pytest.raises(InputError, match="Name one source for oro: .*oro or .*oro"):
+        study("smoke", train=[released / "oro"] * 2, runs=tmp_path)
+
+
+def test_a_replaced_archive_runs_the_notebooks_again(tmp_path):
+    archive = tmp_path / "oro.zip"
+    archive.write_bytes(b"one")
+    run, [path, *_] = store(tmp_path, oro=archive), runner.notebooks()
+    first = runner._fingerprint(path, run)
+    assert runner._fingerprint(path, run) == first
+    archive.write_bytes(b"two")
+    assert runner._fingerprint(path, run) != first
 
 
 def test_latents_keep_the_papers_prompt(released, tmp_path):

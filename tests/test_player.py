@@ -77,6 +77,8 @@ def test_frames_arrive_as_they_are(small):
 def test_one_clip_in_one_line_and_wrong_counts(small):
     truths, methods = small
     assert len(inspect(truths[0], methods["slow gravity"][0]).views) == 1
+    with pytest.raises(InputError, match="predictions: is {}"):
+        inspect(truths, {})
     with pytest.raises(InputError, match="PSFT: has 2 clips for 3 truths"):
         inspect(truths, {"PSFT": truths[:2]})
     with pytest.raises(InputError, match=r"masks.*is missing"):

@@ -92,9 +92,12 @@ def test_failures_are_named_and_the_rest_is_prepared(tmp_path):
     write_clip(good, tmp_path / "in" / "bare", "psft")
     short = good.select(np.arange(5), 16)
     write_clip(short, tmp_path / "in" / "short", "sim")
-    found = prepare(tmp_path / "in", tmp_path / "out", EMBEDDED)
+    write_clip(good, tmp_path / "in" / "tab\tx.npz")
+    for _ in range(2):  # a name that cannot be used refuses the clip, not the folder
+        found = prepare(tmp_path / "in", tmp_path / "out", EMBEDDED)
     text = "\n".join(lines(found))
-    assert "prepared 1 of 3" in text and "failed: bare" in text and "points: are missing" in text
+    assert "control characters" in found["clips"]["tab\tx"]["error"]
+    assert "prepared 1 of 4" in text and "failed: bare" in text and "points: are missing" in text
     assert "failed: short" in text and [clip.name for clip in read_prepared(tmp_path / "out")] == ["good"]
 
 

@@ -76,6 +76,19 @@ def test_the_base_cannot_be_tested_for_what_it_was_made_to_do(results):
     assert report.findings(results)[0].status == NOT_TESTED and "by design" in report.findings(results)[0].ours
 
 
+def test_a_tuning_that_changed_nothing_says_nothing(results):
+    looks = [
+        {"seed": seed, "step": step, "fixed_l2": 0.2 + step * slope}
+        for seed, slope in ((0, -1), (1, 1))
+        for step in (0, 24)
+    ]
+    for validations, status in ((looks[:2], NOT_REPRODUCED), (looks[2:], NOT_TESTED), (looks, NOT_TESTED)):
+        results["03_oro"]["validations"] = {"flow": validations}
+        [found] = [one for one in report.findings(results) if one.claim.startswith("A flow")]
+        assert found.status == status and ("PSFT was kept" in found.ours) == (status == NOT_TESTED)
+    assert "1 of 2" in found.ours
+
+
 @pytest.mark.parametrize(("iou", "status"), [(0.3, REPRODUCED), (0.01, NOT_REPRODUCED), (0.105, NOT_TESTED)])
 def test_no_reward_wins_only_if_the_differences_are_clear(results, iou, status):
     results["03_oro"]["summary"] += [
@@ -110,6 +123,7 @@ def test_outside_the_range(results, low, ratio, codec, status):
         (1.0, "fails", REPRODUCED),
         (1.0, "passes", NOT_REPRODUCED),
         (0.1, "fails", NOT_TESTED),
+        (0.1, "cannot be asked here: codec alone gives p = 0.001", CANNOT_BE_ASKED),
         (1.0, "cannot be asked here: codec alone gives p = 0.001", CANNOT_BE_ASKED),
     ],
 )

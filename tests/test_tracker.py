@@ -100,6 +100,9 @@ def test_what_goes_wrong_is_said_in_the_widget(shot):
     assert "Click two points farther apart" in widget.message
     with pytest.raises(InputError, match="fps"):
         track_footage(frames)
+    for name, value in {"release": len(frames), "rotate": 90, "start": 2, "end": 9}.items():
+        with pytest.raises(InputError, match=f"track_footage: {name}: is {value}"):
+            track_footage(frames, 60, **{name: value})
 
 
 @needs_browser

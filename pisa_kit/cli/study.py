@@ -1,10 +1,15 @@
 """Commands that plan and run the study."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
+from pydantic import Field
 
 from pisa_kit.cli import command, use_tracker
+
+Unbroken = Annotated[str, Field(pattern=r"^\S+$")]  # changes of a preset are separated by blanks
+AtMostOne = Annotated[list, Field(max_length=1)]
 
 
 @command
@@ -35,7 +40,7 @@ def study(
     model: Path | None = None,
     bench: Path | None = None,
     train: list[Path] = [],  # noqa: B006
-    share: float = 1.0,
+    share: float | None = None,
     only: str | None = None,
     fresh: bool = False,
     log_with: str | None = None,
@@ -48,15 +53,19 @@ def study(
         runs: Folder for executed notebooks, data, figures and results.
         model: Wan 2.2 TI2V or LTX-Video in diffusers' format, instead of the embedded model.
         bench: Clips of `pisa prepare`, e.g. PisaBench's, that 01, 02 and 03 evaluate too.
-        train: Learn from the paper's clips: a folder or zip in the layout psft (for PSFT) or oro (for rewards); may be
-            repeated, `--train downloads/psft.zip --train downloads/oro.zip`.
-        share: Of the paper's clips in training; the rest is simulated.
+        train: Learn from the paper's clips: a folder or zip in the layout psft (for PSFT) or oro (for rewards), or one
+            of each: `--train downloads/psft.zip --train downloads/oro.zip`.
+        share: Of the paper's clips in training; the rest is simulated. Default: all are the paper's.
         only: Only notebooks whose name starts with this, e.g. "01".
         fresh: Start anew: forget finished notebooks, clips and videos.
     """
+    from pisa_kit.core.checks import check
     from pisa_kit.study.presets import get_preset
 
+    for path in train:
+        check(Unbroken, str(path.resolve()), "arguments", "train", "Choose a path without blanks.")
     if not train:
+        check(None, share, "arguments", "share", "It needs --train.")
         get_preset(" ".join([preset, *set]), model, bench)  # what is wrong with it is said at once
     from pisa_kit.study.runner import NotebookError, run_study
 
@@ -64,7 +73,13 @@ def study(
     if train:
         from pisa_kit.study.paper_clips import stage_of
 
-        set = [*set, *(f"{stage_of(path)}.source={path.resolve()}" for path in train), f"data.share={share}"]
+        sources = {"psft": [], "oro": []}
+        for path in train:
+            sources[stage_of(path)].append(str(path.resolve()))
+        for stage, paths in sources.items():
+            check(AtMostOne, paths, "arguments", "train", f"Name one source for {stage}: {' or '.join(paths)}.")
+        set = [*set, *(f"{stage}.source={path}" for stage, paths in sources.items() for path in paths)]
+        set += [] if share is None else [f"data.share={share}"]
     try:
         results = run_study(" ".join([preset, *set]), runs, only, fresh, lambda line: typer.echo(line), model, bench)
     except NotebookError as error:

@@ -10,15 +10,17 @@ import hashlib
 import json
 from pathlib import Path
 
-CLIPS = ("sim/scenes", "sim/shapes", "sim/textures", "sim/mujoco_model", "sim/simulate", "sim/motion")
+CLIPS = (
+    *("sim/scenes", "sim/settings", "sim/shapes", "sim/textures", "sim/mujoco_model", "sim/simulate", "sim/motion"),
+    "clips/clip",
+)
 MODEL = ("models/conditioning", "models/families", "models/codec")
 PERCEPTION = ("perception/trackers", "perception/flow", "perception/depth", "perception/nets")
 TRAINING = (*MODEL, "models/adapters", "training/psft", "training/loop", "training/optimizers")
 CODE = {  # kind of artefact: the modules that decide what is in it
     "clips": CLIPS,
     "drops": (*CLIPS, "sim/worlds", "sim/corpora", "sim/diet"),
-    "pairs": (*CLIPS, "sim/probes"),
-    "references": (*CLIPS, "sim/references", "perception/guess"),
+    "references": (*CLIPS, *MODEL, "sim/references", "perception/guess", "perception/nets"),
     "latents": (*MODEL, "sim/corpora", "training/psft"),
     "guess": (
         "perception/guess",
@@ -29,7 +31,7 @@ CODE = {  # kind of artefact: the modules that decide what is in it
     ),
     "psft": TRAINING,
     "oro": (*TRAINING, "training/oro", "training/rewards", "models/sampling", *PERCEPTION),
-    "mixed": ("study/paper_clips",),
+    "mixed": ("study/paper_clips", "clips/resize", "clips/formats"),
     "candidates": (*TRAINING, "training/gradient_free", "training/rewards", "models/sampling", *PERCEPTION),
     "videos": (*MODEL, "models/sampling", "models/generation", "models/zoo"),
 }

@@ -59,7 +59,7 @@ class Manifest(TypedDict):
     """What `manifest.json` holds."""
 
     settings: dict[str, Any]
-    clips: dict[PlainName, Entry]
+    clips: dict[str, Entry]
 
 
 def prepare(source, out, settings: Settings, device: str = "cpu", verify: bool = False) -> dict:
@@ -149,7 +149,10 @@ def read_prepared(folder) -> list[Clip]:
 
 def _read_manifest(path: Path) -> dict:
     found = read_json(path)
-    check(Manifest, found, path, remedy="It was not made by `pisa prepare`: choose another folder.")
+    remedy = "It was not made by `pisa prepare`: choose another folder."
+    check(Manifest, found, path, remedy=remedy)
+    for name in (name for name, entry in found["clips"].items() if "frames" in entry):  # what failed has any name
+        check(PlainName, name, path, "clips", remedy)
     return found
 
 

@@ -1,4 +1,4 @@
-""""""
+"""The worlds behind one picture: near and low or far and high, the fall time of each, and how the times are spread."""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace

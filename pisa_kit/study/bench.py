@@ -52,7 +52,7 @@ def _lost(clips: list[Clip]) -> int:
 def split_of(clip: Clip) -> str:
     """Real clips have annotated points; simulated ones say in their path what training has seen."""
     parts = clip.name.split("/")
-    seen = next((f" {part}" for part in parts if part in ("seen", "unseen")), "")
+    seen = next((f" {word}" for word in ("unseen", "seen") if any(word in part for part in parts)), "")
     return "real" if "points" in clip.info else f"sim{seen}"
 
 
@@ -77,15 +77,24 @@ def bench_table(results: dict[str, dict]) -> pd.DataFrame:
     paper = published().drop(columns="group")
     columns = {f"{split} {short}": f"{split.replace(' ', '_')}_{short.lower()}" for split, short in _pairs()}
     ours = {}
-    for name in ("01_baseline_evaluation", "02_psft", "03_oro"):
-        for row in results.get(name, {}).get("bench", []):
-            if row["metric"] in OFFICIAL and row["mean"] is not None:
-                cells = ours.setdefault(row["method"], {"method": f"ours: {row['method']}"})
-                cells[f"{row['split']} {OFFICIAL[row['metric']]}"] = "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**row)
+    for row in _rows(results):
+        if row["metric"] in OFFICIAL and row["mean"] is not None:
+            cells = ours.setdefault(row["method"], {"method": f"ours: {row['method']}"})
+            cells[f"{row['split']} {OFFICIAL[row['metric']]}"] = "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**row)
     theirs = pd.DataFrame({name: paper[column].map("{:.3f}".format) for name, column in columns.items()})
     theirs.insert(0, "method", "paper: " + paper["method"])
     rows = [{column: cells.get(column, "-") for column in theirs} for cells in ours.values()]
     return pd.concat([pd.DataFrame(rows, columns=theirs.columns), theirs], ignore_index=True)
+
+
+def without_column(results: dict[str, dict]) -> list[str]:
+    """Splits of the bench that Table 1 has no column for: "sim" where a clip's path does not say what was seen."""
+    return sorted({row["split"] for row in _rows(results)} - {split for split, _ in _pairs()})
+
+
+def _rows(results: dict[str, dict]) -> list[dict]:
+    notebooks = ("01_baseline_evaluation", "02_psft", "03_oro")
+    return [row for name in notebooks for row in results.get(name, {}).get("bench", [])]
 
 
 def _pairs():

@@ -89,7 +89,7 @@ class ClipStore:
         return self.simulated("map", scenes), [cell for cell in grid for _ in range(preset.generalization.clips)]
 
     def pairs(self, same_height: bool) -> list[Clip]:
-        """Held-out clips of two objects that fall together (`generalization.release_two`)."""
+        """Held-out clips of two objects that fall together (`probes.release_two`)."""
         first = self.preset.data.test_seed + (EQUAL_PAIRS if same_height else PAIRS)
         seeds = range(first, first + self.preset.generalization.pairs)
         scenes = [release_two(seed, self.preset.data.ranges, same_height) for seed in seeds]
@@ -168,9 +168,9 @@ class ClipStore:
             folder = write_corpus(self.folder / "data" / name, recipe, WORKERS)
         if not source:
             return folder
-        key = paper_clips.source_key(source, data.share, data.video)
+        key = paper_clips.source_key(source, data.share, data.video, folder)
         place = self.folder / "data" / f"mixed_{stage}_{count}_seed{seed}_{key}"
-        return paper_clips.write_mixed(place, folder, source, data.share, count, data.video, seed)
+        return paper_clips.write_mixed(place, folder, source, data.share, count, data.video, seed, stage == "oro")
 
 
 def make_clips(folder: Path, jobs: dict[str, Callable[[], Clip]], label: str, workers: int | None = None) -> list[Clip]:

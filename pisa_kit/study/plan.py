@@ -77,7 +77,7 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     weights, state = memory(parts, training, dtype)
     steps = len(preset.seeds) * (
         training.steps  # on ambiguous drops
-        + max(training.steps, *preset.psft.step_counts)
+        + max((training.steps, *preset.psft.step_counts))
         + sum(preset.psft.data_steps for clips in preset.psft.data_sizes if clips != preset.psft.clips)
     )
     passes = 4 if large else 3  # forward, twice that backward, and forward again

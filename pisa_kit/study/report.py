@@ -20,7 +20,8 @@ class Finding:
         paper: its number or statement.
         ours: ours, with interval and n.
         status: "reproduced" (same sign, interval excludes no effect), "not reproduced", "cannot be asked here" (a
-            ceiling fails the test that would show it) or "not tested" (it has not run, or could not be measured).
+            ceiling fails the test that would show it) or "not tested" (it has not run, changed nothing, or could not
+            be measured).
         figure: name of the figure that shows it.
         ceiling: what bounds it: the autoencoder alone, or what the first frame tells.
     """
@@ -77,9 +78,22 @@ def _reward(name: str, metric: str, saved) -> tuple | None:
     if not rows:
         return None
     found = _row(rows, split="unseen", metric=metric)
+    ours, holds = f"falls by {_share(found)}", found["low"] > 0
     if metric == "iou":
-        return f"changes by {_share(_negated(found))}", _status(found["high"] < 0)
-    return f"falls by {_share(found)}", _status(found["low"] > 0)
+        ours, holds = f"changes by {_share(_negated(found))}", found["high"] < 0
+    stopped, trainings = _stopped_at_once(saved, name)
+    if stopped:
+        return f"{ours}; no step of its tuning helped validation in {stopped} of {trainings}: PSFT was kept", NOT_TESTED
+    return ours, _status(holds)
+
+
+def _stopped_at_once(saved: dict, name: str) -> tuple[int, int]:
+    """Trainings whose best validation is that of step 0, so that the tuned model is the one before, and all."""
+    looks, metric = {}, saved.get("tuning", {}).get("early_stopping_metric", "fixed_l2")
+    for look in saved.get("validations", {}).get(name, []):
+        if look[metric] is not None:
+            looks.setdefault(look.get("seed"), []).append((look[metric], look["step"]))
+    return sum(min(each)[1] == 0 for each in looks.values()), len(looks)
 
 
 def _no_reward_wins(saved) -> tuple | None:
@@ -124,7 +138,8 @@ def _all_are_not_aligned(saved) -> tuple:
     found, codec = rows["PSFT"], rows["codec"]
     ours = f"Wasserstein-1 {_or_none(found['wasserstein'], '.3f')} s, "
     ours += f"spread {_or_none(found['spread'], '.2f')} of the right one; {found['landed']:.0%} of the videos land"
-    status = _asked(found["aligned"], False) if found["landed"] >= ENOUGH else NOT_TESTED
+    unclear = found["landed"] < ENOUGH and asked(found["aligned"])
+    status = NOT_TESTED if unclear else _asked(found["aligned"], False)
     bound = f"{_or_none(codec['wasserstein'], '.3f')} s, {codec['aligned']}"
     return ours, status, f"the truth through the autoencoder: {bound}"
 

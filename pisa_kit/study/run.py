@@ -30,7 +30,7 @@ from pisa_kit.study.presets import get_preset
 from pisa_kit.training import oro
 from pisa_kit.training.pretrain_perception import train_guess
 from pisa_kit.training.psft import cache_latents, train_transformer
-from pisa_kit.training.rewards import load_rewards
+from pisa_kit.training.rewards import REWARD_FUNCTIONS, load_rewards
 from pisa_kit.training.settings import OroSettings
 
 RECOMMENDED = "base (recommended size)"
@@ -257,9 +257,16 @@ def open_run(preset: str, runs="runs", model: str | None = None, bench: str | No
 
     Args:
         preset, model, bench: see `presets.get_preset`.
+
+    Raises:
+        InputError: as of `presets.get_preset`, or rewards that are not in `rewards.REWARD_FUNCTIONS`.
     """
+    found = get_preset(preset, model, bench)
+    for weights in (found.oro_settings(name).weights for name in found.oro.rewards):
+        for reward in weights:  # here, because some are registered by then
+            check_choice(reward, REWARD_FUNCTIONS, "reward")
     name = "_".join([*preset.split(), *([Path(model).name] if model else [])]).replace("/", "+")
-    return Run(get_preset(preset, model, bench), Path(runs) / name)
+    return Run(found, Path(runs) / name)
 
 
 def _plain(value):

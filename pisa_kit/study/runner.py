@@ -93,10 +93,11 @@ def _fingerprint(path: Path, run: Run) -> str:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     sources = [source.read_text(encoding="utf-8") for source in sorted(artefacts.PACKAGE.rglob("*.py"))]
     sources += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    used = [WEIGHTS, *(folder for folder in (run.preset.base, run.preset.bench) if folder)]
+    preset = run.preset
+    used = [WEIGHTS, *filter(None, (preset.base, preset.bench, preset.psft.source, preset.oro.source))]
     read = sorted((run.folder / "results").glob("*.json")) if path.stem == REPORT else []
     results = [result.read_text(encoding="utf-8") for result in read if result.stem != REPORT]
-    facts = [list(map(artefacts.syntax, sources)), list(map(artefacts.files, used)), asdict(run.preset), results]
+    facts = [list(map(artefacts.syntax, sources)), list(map(artefacts.files, used)), asdict(preset), results]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 

@@ -10,6 +10,8 @@ from pisa_kit.core.errors import check_choice
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.training.settings import OroSettings, Training
 
+Name = Annotated[str, Field(pattern=r"^\w[\w .+-]*$", max_length=60)]  # of a run: in folders, tables and pages
+PlaceWeight = Training.__annotations__["place_weight"]  # its choices
 Edges = Annotated[tuple[Positive, ...], Field(min_length=2)]  # of a map's cells, metres
 REWARDS = {  # name of a tuning: weights of its rewards, see `rewards.REWARD_FUNCTIONS`
     "seg": {"seg": 1.0},
@@ -68,7 +70,7 @@ class Psft:
     data_sizes: tuple[Count, ...] = (16, 128, 1024, 4096)
     data_steps: Count = 400
     step_counts: tuple[Count, ...] = (100, 200, 400)
-    place_weights: tuple[str, ...] = ("even", "below")
+    place_weights: tuple[PlaceWeight, ...] = ("even", "below")
 
     def __post_init__(self):
         check_fields(self, "psft")
@@ -96,7 +98,9 @@ class Oro:
     )
     clips: Count = 512
     source: Text = ""
-    rewards: dict[str, dict[str, Finite]] = field(default_factory=lambda: dict(REWARDS))
+    rewards: Annotated[dict[Name, dict[str, Finite]], Field(min_length=1)] = field(
+        default_factory=lambda: dict(REWARDS)
+    )
     gradient_steps: tuple[Few, ...] = (1, 2, 5)
     candidates: Few = 8
     perception: str = "tiny"

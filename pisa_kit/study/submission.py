@@ -1,7 +1,7 @@
 """A submission: several seeds of one model, and a card with which anybody can check that the numbers are theirs.
 
-It is a folder: card.json, card.md, the videos, and scores.csv with each video's path beside its score. It is whole or
-refused: every clip of the benchmark, every seed, the very videos that were scored.
+It is a folder: card.json, card.md, the videos, and scores.csv with each video's path (without its ending) beside its
+score. It is whole or refused: every clip of the benchmark, every seed, the very videos that were scored.
 """
 
 import hashlib

@@ -45,8 +45,9 @@ def pool(run: Run, seed: int) -> dict[str, np.ndarray]:
 
 
 def _pool_path(run: Run, seed: int) -> Path:
-    facts = (run.oro_folder(run.model("PSFT", seed), REWARDS[0], seed).name, budget(run), REWARDS)
-    return run.folder / "videos" / f"candidates_seed{seed}_{artefacts.key('candidates', *facts)}.npz"
+    tuned = run.oro_folder(run.model("PSFT", seed), REWARDS[0], seed, run.preset.oro.tuning).name
+    key = artefacts.key("candidates", tuned, budget(run), REWARDS)
+    return run.folder / "videos" / f"candidates_seed{seed}_{key}.npz"
 
 
 def _errors(frames: np.ndarray, clips: dict) -> np.ndarray:

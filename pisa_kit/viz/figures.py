@@ -31,6 +31,7 @@ COLOURS = {  # chosen by a search: 15 CIELAB units apart for colour-blind reader
     "iou": "#486a0b",
     "combined": "#1ea0a1",
     "centre": "#bfc2c3",
+    "base (recommended size)": "#5c2e0a",
 }
 FIT = "#d55e00"  # a fit beside black points
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))

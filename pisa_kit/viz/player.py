@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
+from typing import Annotated
 
 import anywidget
 import numpy as np
 import traitlets
 from PIL import Image
+from pydantic import Field
 
 from pisa_kit.clips.clip import Clip
+from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
 from pisa_kit.metrics.fall_time import fall_time, track
 from pisa_kit.metrics.gravity import describe, drop_pixels, fit_free_fall
@@ -49,6 +52,8 @@ class TrajectoryPlayer(anywidget.AnyWidget):
     metrics = traitlets.List(METRICS).tag(sync=True)
 
     def __init__(self, truths: list[Clip], methods: dict[str, list[Clip]], cells: Sequence[Cell] = ()):
+        given = Annotated[dict, Field(min_length=1)]
+        check(given, methods, "inspect", "predictions", "Give a Clip, a list of them, or {method: either}.")
         views = [
             clip_view(truth, {name: clips[index] for name, clips in methods.items()})
             for index, truth in enumerate(truths)

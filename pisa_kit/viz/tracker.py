@@ -3,14 +3,17 @@
 import base64
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import anywidget
 import numpy as np
 import traitlets
+from pydantic import Field
 
 from pisa_kit.clips.clip import Clip, check_fps
 from pisa_kit.clips.formats import write_clip
 from pisa_kit.clips.media import encode_image, read_video
+from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
 from pisa_kit.metrics.fall_time import track as centres
 from pisa_kit.metrics.gravity import fit_scaled
@@ -45,6 +48,8 @@ class FootageTracker(anywidget.AnyWidget):
     message = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, clip: Clip, **marks):
+        frame = Annotated[int, Field(strict=True, ge=0, lt=len(clip))]
+        check(frame, marks.get("release", 0), "track_footage", "release", "Name a frame of the clip.")
         self.clip, self.track, self.fall = clip, None, None
         height, width = clip.frames.shape[1:3]
         shown = [encode_image(frame) for frame in clip.frames]
@@ -135,6 +140,8 @@ class FootageTracker(anywidget.AnyWidget):
 def open_footage(video, fps, longest: int, rotate=None, start=0, end=None) -> tuple[Clip, float]:
     """A video file or frames (T, H, W, 3) uint8 as a clip, and its pixels per pixel of the video."""
     if isinstance(video, np.ndarray):
+        for name, given in {"rotate": rotate, "start": start or None, "end": end}.items():
+            check(None, given, "track_footage", name, "It is for files: cut or turn the array.")
         return Clip(video, check_fps(fps, "track_footage")), 1.0
     frames, source, scale = read_footage(video, rotate, start, end, longest)
     rate = read_video(video, 0, 1)[1] if fps is None else fps

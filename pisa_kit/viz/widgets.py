@@ -66,7 +66,7 @@ def track_footage(
         release: frame in which the object is let go; a frame or two too early or late does no harm.
         tilted: the camera looks up or down; then the scale must run along the fall.
         longest: files are tracked and saved at this longest side, pixels.
-        cut: rotate, start and end, as of `import_video`.
+        cut: rotate, start and end of a file, as of `import_video`.
 
     Example:
         `track_footage("drop.mp4", fps=240)`
