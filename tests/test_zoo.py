@@ -40,8 +40,12 @@ def test_every_entry_films_with_its_real_class(name, truths, tmp_path):
     tiny_pipelines.make(name).save_pretrained(tmp_path / "weights")
     model = open_model(name, tmp_path / "weights", **small(name))
     assert type(model.pipeline).__name__ == ZOO[name].pipeline
-    videos = generate(model, replace(PROTOCOL, model=name), truths, 0, tmp_path / "videos")
-    again = model.generate(PROTOCOL, truths[1:], [1])
+    if model.spec.guidance is None:
+        with pytest.raises(InputError, match="guidance: is 3.0"):
+            model.generate(PROTOCOL, truths, [0, 1])
+    protocol = replace(PROTOCOL, model=name, guidance=3.0 if model.spec.guidance else 1.0)
+    videos = generate(model, protocol, truths, 0, tmp_path / "videos")
+    again = model.generate(protocol, truths[1:], [1])
     for video in videos:
         assert video.frames.shape == (9, 32, 32, 3) and video.fps == 16 and video.frames.std() > 1
     np.testing.assert_array_equal(again[0], videos[1].frames)
