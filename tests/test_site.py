@@ -40,10 +40,11 @@ def run(tmp_path_factory):
         data |= {"image/png": png} if widget is tracker else {}
         cell.outputs.append(nbformat.v4.new_output("display_data", data))
     cell.outputs.append(nbformat.v4.new_output("display_data", {"image/png": png}))
+    cell.outputs.append(nbformat.v4.new_output("stream", text=str(tmp_path_factory.getbasetemp())))
     state = embed_data(views=[player, tracker, shown], drop_defaults=False)["manager_state"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# How?"), cell])
     notebook.metadata["widgets"] = {STATE: state}
-    folder = tmp_path_factory.mktemp("runs") / "mini"
+    folder = tmp_path_factory.getbasetemp() / "mini"
     (folder / "notebooks").mkdir(parents=True)
     nbformat.write(notebook, folder / "notebooks" / "00_how.ipynb")
     return folder, player
@@ -55,6 +56,7 @@ def test_pages_are_written_and_weighed(run, tmp_path):
     assert done.exit_code == 0 and "MB  00_how.html" in done.output, done.output
     assert "How?" in (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
     html = (tmp_path / "docs" / "00_how.html").read_text(encoding="utf-8")
+    assert str(folder.parent) not in html
     assert html.count('data-player="waiting"') == 1 and html.count("data:image/webp;base64,") == 2
     assert (
         html.count("<img") == 3
