@@ -421,7 +421,7 @@ async function render({ model, el }) {
     map.replaceChildren(...axes.values(), ...[...cells].map(([key, cell]) => {
       const share = Math.abs(means.get(key) ?? 0) / most, [row, column] = [rows.indexOf(cell.height[0]), columns.indexOf(cell.distance[0]) + 1];
       const made = element("button", { type: "button", textContent: shown(means.get(key), 3), className: cell.inside ? "inside" : "",
-        style: { background: `color-mix(in srgb, #08306b ${Math.round(100 * share)}%, #deebf7)`, color: share > 0.45 ? "white" : "black" },
+        style: { background: `color-mix(in srgb, #08306b ${Math.round(100 * share)}%, #deebf7)`, webkitTextFillColor: share > 0.45 ? "white" : "black" },
         onclick: async () => { state.cell = state.cell === key ? null : key; drawMap(); drawThumbnails(); await choose(order()[0]); } });
       made.setAttribute("aria-label", `${said(cell.distance, "away")}, ${said(cell.height, "high")}, ${cell.inside ? "inside" : "outside"} the training range: ${made.textContent}`);
       made.setAttribute("aria-pressed", state.cell === key);
