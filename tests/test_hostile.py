@@ -424,6 +424,7 @@ MODELS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:It is deprecated to pass")  # diffusers takes a list for a path
 @pytest.mark.parametrize("case", MODELS)
 def test_damaged_models(tmp_path, model, case):
     with pytest.raises(InputError, match=r"model"):

@@ -82,7 +82,7 @@ def test_what_is_computed_again_changes_no_loss_and_no_gradient(base, clips, rew
         terms = oro.oro_loss(base, base, load_rewards(settings.weights), settings)(base.transformer, batch, seeded(0))
         terms["loss"].backward()
         gradient = torch.cat([p.grad.flatten() for p in base.transformer.parameters() if p.grad is not None])
-        found[checkpoint] = {name: float(term) for name, term in terms.items()}, gradient
+        found[checkpoint] = {name: float(term.detach()) for name, term in terms.items()}, gradient
     for terms, gradient in found.values():
         assert terms == pytest.approx(found["nothing"][0], rel=1e-4, abs=1e-6)
         torch.testing.assert_close(gradient, found["nothing"][1], rtol=1e-3, atol=1e-5 * float(gradient.abs().max()))

@@ -18,7 +18,7 @@ SMOKE = Preset(
     "smoke",
     seeds=(0, 1),
     sampling_steps=2,
-    data=Data(test_clips=4, validation_clips=4, generic_clips=4, phone_resamples=40),
+    data=Data(test_clips=4, validation_clips=2, generic_clips=4, phone_resamples=40),
     psft=Psft(
         Training(steps=4, batch=4, learning_rate=5e-4, warmup=2, decay=0, ema=0.5, log_every=1),
         clips=8,
@@ -32,7 +32,6 @@ SMOKE = Preset(
             Training(steps=2, batch=2, learning_rate=5e-5, warmup=1, decay=0, ema=0.5, log_every=1),
             weights=REWARDS["seg"],
             sampling_steps=2,
-            eval_steps=(1, 2),
         ),
         clips=4,
         rewards=_rewards("seg", "newton"),
@@ -40,7 +39,7 @@ SMOKE = Preset(
         candidates=2,
     ),
     generalization=Generalization((2.0, 3.5, 5.0), (0.5, 1.25, 2.0), clips=3, pairs=2),
-    distribution=Distribution(clips=8, pictures=1, worlds=16, rehearsals=20, simulated_falls=50),
+    distribution=Distribution(clips=8, pictures=1, worlds=10, rehearsals=20, simulated_falls=50),
 )
 MINI = Preset(
     "mini",
