@@ -216,8 +216,8 @@ class ScaledFall:
     """Free fall measured with two points of known distance in the picture.
 
     `y = (a + b s) / (1 + c s)`, `s = (t - release)^2 / 2`; `gravity` in m/s^2 with its 95 % bootstrap interval, which
-    holds the scatter of the track and of the two clicks (of 300 simulated falls of 30 to 120 fps with an error of 1 px
-    it held the truth in 89 %); `residual` in pixels, `frames` that were used.
+    holds the scatter of the track and of the two clicks (tests/gravity_coverage.py: it held the truth in 92 % of 300
+    simulated falls); `residual` in pixels, `frames` that were used.
     """
 
     a: float

@@ -21,13 +21,8 @@ from pisa_kit.training.psft import add_noise, check_enough, draw, fit
 from pisa_kit.training.rewards import Reward, RewardFunction, Truth
 from pisa_kit.training.settings import OroSettings, Training
 
-SHAPING = (
-    "weights",
-    "sampling_steps",
-    "guidance",
-    "gradient_steps",
-    "reference_weight",
-)  # of settings, beside training
+# of `OroSettings`, what shapes the weights of a run beside its training
+SHAPING = ("weights", "sampling_steps", "guidance", "gradient_steps", "reference_weight")
 
 
 def oro_loss(

@@ -38,8 +38,9 @@ def write_site(folder: Path, site: Path | None = None) -> Path:
         notebook = nbformat.read(path, as_version=4)
         freeze_widgets(notebook)
         html, _ = EXPORTER.from_notebook_node(notebook)
-        for place, name in ((folder.parent.resolve(), folder.parent.name), (sys.prefix, "python")):
-            html = html.replace(str(place), name)  # where this machine keeps things is nobody's business
+        for place, name in ((folder.resolve().parent, folder.resolve().parent.name), (Path(sys.prefix), "python")):
+            if len(place.parts) > 2:  # "/" and "/usr" stand in other texts, too
+                html = html.replace(str(place), name)  # where this machine keeps things is nobody's business
         _write(site / f"{path.stem}.html", html)
         pages.append((path.stem, _heading(notebook)))
     rows = "\n".join(f'<li><a href="{name}.html">{escape(title)}</a></li>' for name, title in pages)
