@@ -24,8 +24,9 @@ from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.study.plan import machine_speed, plan
 from pisa_kit.study.presets import PRESETS
+from pisa_kit.training.latents import cache_latents
 from pisa_kit.training.oro import tune
-from pisa_kit.training.psft import cache_latents, train_transformer
+from pisa_kit.training.psft import train_transformer
 from pisa_kit.training.rewards import load_rewards
 
 
@@ -64,7 +65,7 @@ def main():
     print("| step | GB, planned | GB, measured | s, planned | s, measured | TFLOP/s |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder, model = Path(name), make()
-        cached = cache_latents(model, frames, masks, [clip.caption for clip in clips], folder / "latents.npz")
+        cached = cache_latents(model, [(frames, masks)], [clip.caption for clip in clips], folder / "latents")
         for work in ("PSFT step", "ORO step"):
             lines = []
             torch.cuda.reset_peak_memory_stats()

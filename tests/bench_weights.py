@@ -61,9 +61,7 @@ def agreement(films, drops) -> pd.DataFrame:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=64)
-    parser.add_argument(
-        "--codec", help="print only the decibels of another autoencoder, e.g. pisa_kit/weights/next/vae"
-    )
+    parser.add_argument("--codec", help="print only the decibels of another autoencoder, a folder in diffusers' format")
     given = parser.parse_args()
     half = given.clips // 2
     starts = {"seen": 10_000_000, "unseen": 11_000_000}

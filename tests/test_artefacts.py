@@ -56,7 +56,8 @@ def test_a_comment_never_makes_anything_anew(package):
 @pytest.mark.parametrize(
     ("module", "kinds"),
     [
-        ("training/psft", {"candidates", "psft", "oro", "latents"}),
+        ("training/psft", {"candidates", "psft", "oro"}),
+        ("training/latents", {"latents"}),
         ("training/loop", {"candidates", "psft", "oro", "guess"}),
         ("training/optimizers", {"candidates", "psft", "oro", "guess"}),
         ("models/sampling", {"candidates", "videos", "oro"}),
@@ -108,7 +109,15 @@ def test_runs_are_named_by_settings_nets_and_place_weight(tmp_path, monkeypatch)
     run = Run(get_preset("smoke"), tmp_path)
     base = run.base()
     one = run.oro_folder(base, "seg", 0)
-    monkeypatch.setattr("pisa_kit.study.run._shipped_nets", lambda: "other nets")
+    monkeypatch.setattr("pisa_kit.core.artefacts.files", lambda _: "other nets")
     assert run.oro_folder(base, "seg", 0) != one
     assert run.psft_folder(8, 0) == run.psft_folder(8, 0, place_weight=PRESETS["smoke"].psft.training.place_weight)
     assert run.psft_folder(8, 0) != run.psft_folder(8, 0, place_weight="below")
+
+
+def test_only_steps_before_the_rate_falls_are_shared_with_a_longer_run(tmp_path):
+    run = Run(get_preset("smoke"), tmp_path)  # 4 steps, the rate falls over the last 2
+    assert run.psft_folder(8, 0, steps=4) == run.psft_folder(8, 0, steps=2) == run.psft_folder(8, 0)
+    assert run.psft_folder(8, 0, steps=3) == run.psft_folder(8, 0, steps=5) != run.psft_folder(8, 0)
+    longer = Run(get_preset("smoke psft.training.steps=6"), tmp_path)
+    assert longer.psft_folder(8, 0) != run.psft_folder(8, 0)

@@ -10,7 +10,8 @@ from pisa_kit.models.generation import Protocol, generate
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.study.presets import PRESETS
-from pisa_kit.training.psft import cache_latents, train_transformer
+from pisa_kit.training.latents import cache_latents
+from pisa_kit.training.psft import train_transformer
 from pisa_kit.training.settings import Training
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -37,7 +38,7 @@ def test_training_in_bf16_lowers_the_loss_and_leaves_idle_parts_off_the_gpu(trut
     base = load(BASE, torch.bfloat16)
     frames, masks = (np.stack([getattr(truth, name) for truth in truths]) for name in ("frames", "dropped"))
     captions = [truth.caption for truth in truths]
-    cached = cache_latents(base, frames, masks, captions, tmp_path / "latents.npz")
+    cached = cache_latents(base, [(frames, masks)], captions, tmp_path / "latents")
     assert {part.device.type for part in (base.vae, base.text_encoder)} == {"cpu"}
     lines = []
     settings = Training(60, 16, 1e-3, precision="bf16", lora_rank=8, log_every=1)

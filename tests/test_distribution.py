@@ -114,7 +114,8 @@ def test_pictures_without_ambiguity_are_refused():
 def worlds():
     """96 worlds behind one picture, and their ambiguity."""
     prior = between(2.0, 3.5)
-    scene = ambiguous_scene(2, Ranges(), prior, least=4)
+    scenes = (ambiguous_scene(seed, Ranges(), prior, least=4) for seed in range(2, 100))
+    scene = next(scene for scene in scenes if scene.dropped.shape == "sphere")  # as in the study
     distances = prior.rvs(96, random_state=0)
     clips = [simulate(at_distance(scene, float(distance)), 64, 17, 16, name=str(distance)) for distance in distances]
     return clips, ambiguity_of(scene, 64, prior)

@@ -17,6 +17,7 @@ from pisa_kit.perception.tensors import to_video
 from pisa_kit.sim.scenes import sample as draw_scene
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.training import oro, psft
+from pisa_kit.training.latents import cache_latents
 from pisa_kit.training.rewards import load_rewards
 from pisa_kit.training.settings import Training
 
@@ -44,9 +45,9 @@ def pipeline(folder):
 def clips(pipeline, tmp_path_factory):
     made = [simulate(draw_scene(seed), 64, 17, 16, name=f"{seed}") for seed in range(2)]
     frames, masks = (np.stack([getattr(clip, name) for clip in made]) for name in ("frames", "dropped"))
-    path = tmp_path_factory.mktemp("latents") / "latents.npz"
+    path = tmp_path_factory.mktemp("latents") / "latents"
     captions = [clip.caption for clip in made]
-    return made, psft.cache_latents(pipeline, frames, masks, captions, path) | {"frames": frames, "masks": masks}
+    return made, cache_latents(pipeline, [(frames, masks)], captions, path) | {"frames": frames, "masks": masks}
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])

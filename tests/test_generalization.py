@@ -33,13 +33,13 @@ def pairs():
 @pytest.fixture(scope="module")
 def on_map():
     grid = cells((2.0, 2.75, 3.5, 5.0), (0.5, 1.25, 2.0), RANGES)
-    return [simulate(scene, **VIDEO) for cell in grid for scene in scenes_in(cell, RANGES, range(5))]
+    return [simulate(scene, **VIDEO) for cell in grid for scene in scenes_in(cell, RANGES, range(8))]
 
 
 def test_cells_lie_in_view_and_know_the_training_range():
     grid = cells(FULL.generalization.distances, FULL.generalization.heights, RANGES)
     inside = [cell for cell in grid if cell.inside]
-    assert len(inside) == 4 and len(grid) == 19
+    assert len(inside) == 3 and len(grid) == 15, "what is large, near and high does not fit into the picture"
     for cell in grid:
         for scene in scenes_in(cell, RANGES, range(3)):
             assert cell.distance[0] <= scene.distance <= cell.distance[1] and scene.in_view()
@@ -78,7 +78,8 @@ def test_the_ideal_passes_the_two_object_test_and_frozen_has_no_answer(pairs):
         return ratio_of_heights(pairs, tracked)["ratio"].dropna()
 
     ideal = ratio("ideal")
-    assert len(ideal) >= 12 and ideal.median() == pytest.approx(1, abs=0.03)
+    # with true masks 14 of the 16 pairs are measured; near each other, large things are sometimes taken for one
+    assert len(ideal) >= 10 and ideal.median() == pytest.approx(1, abs=0.03)
     assert ratio("frozen").empty
 
 

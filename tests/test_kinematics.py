@@ -167,3 +167,10 @@ def test_an_object_lost_in_frame_0_is_measured_from_the_frames_that_show_it(drop
     y[0] = np.nan
     assert fall_time.fall_time(y, FPS, drop) == pytest.approx(contact, abs=0.02)
     assert np.isfinite(fall_time.bounce(y, FPS, drop))
+
+
+def test_what_leaves_the_picture_is_not_tracked_to_its_edge():
+    masks = np.zeros((3, 8, 8), bool)
+    masks[0, 2:4, 3] = masks[1, 5:7, 3] = masks[2, 6:8, 3] = True
+    np.testing.assert_array_equal(fall_time.track(masks)[:, 1], [3, 6, 7])
+    np.testing.assert_array_equal(fall_time.track(masks, whole=True)[:, 1], [3, 6, np.nan])

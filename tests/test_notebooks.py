@@ -23,7 +23,7 @@ from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.study import runner
 from pisa_kit.study.presets import PRESETS
-from pisa_kit.study.run import Run, open_run
+from pisa_kit.study.run import AMBIGUOUS, Run, open_run
 from pisa_kit.study.runner import NotebookError, notebooks, run_study
 from pisa_kit.viz.site import write_site
 
@@ -94,7 +94,7 @@ def test_numbers(smoke):
     results = {name: entry["results"] for name, entry in json.loads((folder / "results.json").read_text()).items()}
     assert list(results) == [path.stem for path in NOTEBOOKS]
     assert sum("running" in line for line in lines) == len(NOTEBOOKS)
-    assert results["00_watch_stuff_drop"]["g_eff_median"] == pytest.approx(9.81, rel=0.02)
+    assert results["00_watch_stuff_drop"]["g_eff_median"] == pytest.approx(9.81, rel=0.03)
     baseline = results["01_baseline_evaluation"]
     assert baseline["phone_gravity"]["value"] == pytest.approx(9.81, rel=0.10)
     assert baseline["scored"] == baseline["pairs"] > 0
@@ -172,9 +172,9 @@ def test_distribution_numbers(smoke):
     right, wrong = results["analytic"]
     assert right["p_value"] > 0.05 and right["ks"] < wrong["ks"]
     possible = {row["method"]: row["possible"] for row in results["verdicts"]}
-    assert {"base", "PSFT", "ambiguous PSFT", "codec", "best guess"} <= set(possible)
+    assert {"base", "PSFT", *AMBIGUOUS, "codec", "best guess"} <= set(possible)
     assert possible["ideal"] == "passes" and possible["frozen"] == possible["slow gravity"] == "fails"
-    assert len(results["trainings"]) == 4 * len(PRESETS["smoke"].seeds) + 5  # models, references
+    assert len(results["trainings"]) == 5 * len(PRESETS["smoke"].seeds) + 5  # models, references
     assert [row["one answer"] for row in results["rejections"]] == [1.0]
 
 

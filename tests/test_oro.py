@@ -13,7 +13,8 @@ from pisa_kit.models.sampling import noise_like, sample_latents
 from pisa_kit.perception.tensors import to_video
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
-from pisa_kit.training import oro, psft
+from pisa_kit.training import oro
+from pisa_kit.training.latents import cache_latents
 from pisa_kit.training.loop import TrainingError, seeded
 from pisa_kit.training.rewards import Truth, load_rewards
 from pisa_kit.training.settings import OroSettings, Training
@@ -32,14 +33,14 @@ def base():
 def clips(base, tmp_path_factory):
     made = [simulate(sample(seed), 64, 17, 16) for seed in range(3)]
     frames, masks = (np.stack([getattr(clip, name) for clip in made]) for name in ("frames", "dropped"))
-    path = tmp_path_factory.mktemp("oro") / "latents.npz"
+    path = tmp_path_factory.mktemp("oro") / "latents"
     captions = [clip.caption for clip in made]
-    return psft.cache_latents(base, frames, masks, captions, path) | {"frames": frames, "masks": masks}
+    return cache_latents(base, [(frames, masks)], captions, path) | {"frames": frames, "masks": masks}
 
 
 @pytest.fixture(scope="module")
 def given(base, clips) -> Condition:
-    return Condition(torch.from_numpy(clips["latents"][:1, :, :1]).float(), pad_text(clips["text"][:1], base))
+    return Condition(torch.from_numpy(clips["latents"][:1][:, :, :1]).float(), pad_text(clips["text"][:1], base))
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +72,14 @@ def test_checkpointing_changes_no_gradient(base, given, truth, rewards):
         torch.testing.assert_close(plain, repeated, rtol=1e-4, atol=1e-6 * float(plain.abs().max()))
 
 
-def test_what_is_computed_again_changes_no_loss_and_no_gradient(base, clips, rewards):
-    batch = {"first": torch.from_numpy(clips["latents"][:2, :, :1]).float(), "latent_frames": latent_frames(base)}
+@pytest.mark.parametrize("weights", [{"seg": 1.0, "centre": 2.0}, {"energy": 5.0}])
+def test_what_is_computed_again_changes_no_loss_and_no_gradient(base, clips, weights):
+    batch = {"first": torch.from_numpy(clips["latents"][:2][:, :, :1]).float(), "latent_frames": latent_frames(base)}
     batch |= {"text": pad_text(clips["text"][:2], base), "video": to_video(clips["frames"][:2])}
     batch["masks"] = torch.from_numpy(clips["masks"][:2])
     found = {}
     for checkpoint in ("nothing", "views", "all"):
-        settings = replace(SETTINGS, weights={"seg": 1.0, "centre": 2.0}, gradient_checkpointing=checkpoint)
+        settings = replace(SETTINGS, weights=weights, gradient_checkpointing=checkpoint)
         base.transformer.zero_grad()
         terms = oro.oro_loss(base, base, load_rewards(settings.weights), settings)(base.transformer, batch, seeded(0))
         terms["loss"].backward()
@@ -126,7 +128,7 @@ def test_killed_tuning_continues_to_the_same_weights(base, clips, rewards, tmp_p
 def test_the_anchor_is_zero_where_it_starts_and_everything_is_logged(base, clips, rewards):
     settings = replace(SETTINGS, weights={"seg": 1.0, "flow": 0.5}, gradient_steps=0)
     batch = {
-        "first": torch.from_numpy(clips["latents"][:2, :, :1]).float(),
+        "first": torch.from_numpy(clips["latents"][:2][:, :, :1]).float(),
         "latent_frames": latent_frames(base),
         "text": pad_text(clips["text"][:2], base),
         "video": torch.zeros(2, 3, 17, 64, 64),

@@ -1,13 +1,10 @@
-"""What a newcomer installs: pinned versions agree everywhere, and the commands the README shows exist."""
+"""What a newcomer installs: pinned versions agree everywhere, and what the README names is there."""
 
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-
-from pisa_kit.cli import app
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,14 +32,8 @@ def test_conda_environment_has_the_same_versions(pins):
     assert len(found) > 10 and all(pins[canonical(name)] == version for name, version in found.items())
 
 
-def test_readme_commands_exist():
-    text = (ROOT / "README.md").read_text()
-    commands = set(re.findall(r"^pisa (\w+)", text, re.MULTILINE))
-    assert {"simulate", "import", "score", "study"} <= commands
-    for command in commands:
-        result = CliRunner().invoke(app, [command, "--help"])
-        assert result.exit_code == 0, command
-    targets = set(re.findall(r"^make (\w+)", text, re.MULTILINE))
+def test_readme_targets_exist():
+    targets = set(re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text()
     assert {"study", "test"} <= targets and all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
 

@@ -53,7 +53,7 @@ def test_memory_is_what_a_step_takes(through, checkpoint):
 
 def test_a_plan_grows_with_what_is_asked_for():
     table = plan(PRESETS["gpu"], "wan2.2-ti2v-5b", speed=4e14).set_index("work")
-    assert set(table.index) == {"PSFT step", "ORO step", "video", "video, recommended size"}
+    assert set(table.index) == {"PSFT step", "ORO step", "energy score step", "video", "video, recommended size"}
     large, small = (table.loc[name, "operations"] for name in ("video, recommended size", "video"))
     assert large > 50 * small, "121 frames of 704x1280 and 33 of 256x256, attention grows with the square"
     assert 10 < table.loc["PSFT step", "memory"] < 20, "LoRA on 5 billion weights and 8 clips"

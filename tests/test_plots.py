@@ -11,6 +11,7 @@ from pisa_kit.clips.clip import Camera
 from pisa_kit.metrics.statistics import slopes
 from pisa_kit.sim.settings import Ranges
 from pisa_kit.sim.worlds import Ambiguity
+from pisa_kit.study.run import AMBIGUOUS
 from pisa_kit.viz import figures, physics_figures
 
 EDGES = (2.0, 3.5, 5.0), (0.5, 1.25, 2.0)
@@ -70,7 +71,7 @@ BLIND = {  # Machado, Oliveira, Fernandes 2009, severity 1, on linear RGB
 }
 REFERENCES = {"truth", "ideal", "codec", "best guess", "slow gravity", "frozen", "vanish"}
 TOGETHER = [  # what notebooks 01, 04 and 05 draw in one figure, and rewards in 03
-    REFERENCES | {"base", "base (recommended size)", "PSFT", "ambiguous PSFT", "seg", "flow", "depth"},
+    REFERENCES | {"base", "base (recommended size)", "PSFT", *AMBIGUOUS, "seg", "flow", "depth"},
     {"truth", "codec", "best guess", "base", "PSFT", "seg", "flow", "depth", "newton", "iou", "combined", "centre"},
 ]
 

@@ -7,11 +7,15 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 
-from pisa_kit.core.storage import read_json, read_npz
+from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import read_json
+from pisa_kit.models import codec
 from pisa_kit.models.codec import CHANNELS, encode, make_autoencoder, only_space, single_frames
+from pisa_kit.models.embedded import BASE, assemble, load
 from pisa_kit.sim import corpora
 from pisa_kit.sim.corpora import Corpus, read_corpus, write_corpus
 from pisa_kit.training import pretrain
+from pisa_kit.training.latents import read_latents
 from pisa_kit.training.settings import Training
 
 torch.set_num_threads(1)
@@ -81,10 +85,35 @@ def test_transformer_learns_generic_motion_on_the_trained_codec(pictures, folder
         pretrain.pretrain_autoencoder(folder, clips=6, stages=STAGES, workers=1)
     settings = replace(SETTINGS, mixed_noise=0.5)
     pipeline = pretrain.pretrain_transformer(folder, clips=6, settings=settings, workers=1)
-    latents = read_npz(folder / "latents_diet.npz")["latents"].astype(np.float32)
+    latents = read_latents(folder / "latents_diet")["latents"][:].astype(np.float32)
     assert latents.shape == (6, CHANNELS, 17, 8, 8)
     assert abs(latents.mean()) < 0.5 and 0.5 < latents.std() < 2, "normalised by measured statistics"
     assert pipeline.vae.config.latents_std != [1.0] * CHANNELS
     assert (folder / "embedded" / "model_index.json").exists()
     made = read_json(folder / "embedded" / "training.json")
     assert made["autoencoder_1"]["batch"] == made["transformer"]["batch"] == 4
+
+
+def test_a_former_base_is_gone_on_from(pictures, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(codec, "TIE", 100.0)
+    stage = replace(STAGES[1], training=replace(SETTINGS, steps=12))
+    former, video = load(), pictures.batch(STAGES[1], 9, 0, 1)["video"]
+    away = []
+    for start in (None, BASE):
+        monkeypatch.setattr(pretrain, "write_corpus", lambda *_: folder / "corpus_anything")
+        model = pretrain.pretrain_autoencoder(tmp_path / str(start is None), 6, (stage,), 1, start)
+        with torch.no_grad():
+            wanted = former.vae.encode(video).latent_dist.mean
+            away.append(float((encode(model, video) - wanted).square().mean()))
+    assert away[1] < 0.8 * away[0] and model.config.latents_std == former.vae.config.latents_std
+    with pytest.raises(InputError, match="start"):
+        pretrain.pretrain_autoencoder(tmp_path / "True", 6, (stage,), 1, BASE)  # where one from nothing is
+    pipeline = assemble(model)
+    pretrain.take_over(pipeline, former, BASE)
+    for name, value in former.transformer.state_dict().items():
+        assert torch.equal(pipeline.transformer.state_dict()[name], value), name
+    new, old = (each.text_encoder.shared.weight[each.tokenizer.get_vocab()["falls"]] for each in (pipeline, former))
+    assert torch.equal(new, old)
+    monkeypatch.setattr(former, "transformer", torch.nn.Linear(2, 2))
+    with pytest.raises(InputError, match="same size"):
+        pretrain.take_over(pipeline, former, BASE)

@@ -19,6 +19,7 @@ from pisa_kit.training.settings import Training
 torch.set_num_threads(1)
 SETTINGS = Training(steps=1, batch=4, learning_rate=1e-3, warmup=1, log_every=1)
 CLIPS = 6
+FIRST = 1_000_300  # scene seed of clips in which what a mask shows moves
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def folder(tmp_path_factory):
     original, corpora.SHARD = corpora.SHARD, 3
     folder = tmp_path_factory.mktemp("perception")
     make_autoencoder().save_pretrained(folder / "vae")
-    corpora.write_corpus(folder / "corpus_truth", corpora.Corpus("anything", CLIPS, truth=True), workers=1)
+    corpora.write_corpus(folder / "corpus_truth", corpora.Corpus("anything", CLIPS, FIRST, truth=True), workers=1)
     yield folder
     corpora.SHARD = original
 

@@ -11,13 +11,13 @@ from tiny_pipelines import make
 from pisa_kit.core.errors import InputError
 from pisa_kit.models import sampling
 from pisa_kit.models.adapters import merge, with_adapter
-from pisa_kit.models.codec import CHANNELS
-from pisa_kit.models.conditioning import condition, encode
+from pisa_kit.models.conditioning import condition
 from pisa_kit.models.embedded import PROMPT_TOKENS, SHIFT, assemble, load
 from pisa_kit.perception.tensors import to_video
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.training import loop, psft
+from pisa_kit.training.latents import cache_latents
 from pisa_kit.training.settings import Training
 
 torch.set_num_threads(1)
@@ -31,24 +31,14 @@ def clips():
 
 @pytest.fixture(scope="module")
 def cached(clips, tmp_path_factory):
-    path = tmp_path_factory.mktemp("latents") / "clips.npz"
+    path = tmp_path_factory.mktemp("latents") / "clips"
     frames, masks = (np.stack([getattr(clip, name) for clip in clips]) for name in ("frames", "dropped"))
     captions = [clip.caption for clip in clips]
-    return psft.cache_latents(assemble(), frames, masks, captions, path, batch=3), path
-
-
-def test_latents_are_those_of_the_autoencoder_and_are_used_again(clips, cached):
-    latents, path = cached
-    assert latents["latents"].shape == (4, CHANNELS, 5, 8, 8) and latents["text"].shape == (4, 6, 64)
-    with torch.no_grad():
-        direct = encode(assemble().vae, to_video(np.stack([clip.frames for clip in clips])))
-    np.testing.assert_allclose(latents["latents"], direct, rtol=1e-3, atol=1e-3)  # float16
-    again = psft.cache_latents(None, None, None, None, path)
-    np.testing.assert_array_equal(again["latents"], latents["latents"])
+    return cache_latents(assemble(), [(frames, masks)], captions, path, batch=3)
 
 
 def test_killed_training_continues_to_the_same_weights_in_stock_format(cached, tmp_path, monkeypatch):
-    whole = psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "whole")
+    whole = psft.train_transformer(assemble(), cached, SETTINGS, tmp_path / "whole")
     psft_loss, calls = psft.velocity_loss, []
 
     def dying(model, batch, *given, **options):
@@ -59,9 +49,9 @@ def test_killed_training_continues_to_the_same_weights_in_stock_format(cached, t
 
     monkeypatch.setattr(psft, "velocity_loss", dying)
     with pytest.raises(KeyboardInterrupt):
-        psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "part")
+        psft.train_transformer(assemble(), cached, SETTINGS, tmp_path / "part")
     monkeypatch.undo()
-    psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "part")
+    psft.train_transformer(assemble(), cached, SETTINGS, tmp_path / "part")
     loaded = WanImageToVideoPipeline.from_pretrained(tmp_path / "part" / "pipeline_6")
     for name, value in whole.transformer.state_dict().items():
         assert torch.equal(value, loaded.transformer.state_dict()[name]), name
@@ -71,7 +61,7 @@ def test_killed_training_continues_to_the_same_weights_in_stock_format(cached, t
 
 @torch.no_grad()
 def mean_loss(pipeline, cached: dict) -> float:
-    batch = {name: torch.from_numpy(cached[name]).float() for name in ("latents", "text")}
+    batch = {name: torch.from_numpy(cached[name][:]).float() for name in ("latents", "text")}
     batch["weight"] = torch.ones(len(batch["latents"]), 1, 1, 8, 8)
     draws = [torch.Generator().manual_seed(seed) for seed in range(4)]
     return float(np.mean([psft.velocity_loss(pipeline.transformer, batch, draw, SHIFT)["loss"] for draw in draws]))
@@ -79,20 +69,20 @@ def mean_loss(pipeline, cached: dict) -> float:
 
 def test_training_lowers_the_loss_on_its_clips(cached, tmp_path):
     settings = replace(SETTINGS, steps=40, batch=4, ema=0.8)
-    before = mean_loss(assemble(), cached[0])
-    assert mean_loss(psft.train_transformer(assemble(), cached[0], settings, tmp_path), cached[0]) < 0.8 * before
+    before = mean_loss(assemble(), cached)
+    assert mean_loss(psft.train_transformer(assemble(), cached, settings, tmp_path), cached) < 0.8 * before
 
 
 def test_too_few_clips_are_refused(cached, tmp_path):
     with pytest.raises(InputError, match="clips: are 4, fewer than one batch of 8"):
-        psft.train_transformer(assemble(), cached[0], replace(SETTINGS, batch=8), tmp_path)
+        psft.train_transformer(assemble(), cached, replace(SETTINGS, batch=8), tmp_path)
 
 
 def test_lora_is_an_adapter_that_the_stock_pipeline_loads_and_that_merges(cached, clips, tmp_path):
     """The adapter's video is ours, the merged model's too, and it is another one than the base's."""
     assemble().save_pretrained(tmp_path / "base")
     base, settings = load(tmp_path / "base"), replace(SETTINGS, lora_rank=2, learning_rate=3e-2)
-    tuned = psft.train_transformer(base, cached[0], settings, tmp_path / "run")
+    tuned = psft.train_transformer(base, cached, settings, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / "adapter_6").iterdir()] == ["pytorch_lora_weights.safetensors"]
     stock = WanImageToVideoPipeline.from_pretrained(tmp_path / "base")
     stock.set_progress_bar_config(disable=True)
@@ -119,14 +109,14 @@ def test_lora_is_an_adapter_that_the_stock_pipeline_loads_and_that_merges(cached
 
 def test_an_adapter_is_trained_further_and_one_of_another_rank_or_model_is_refused(cached, tmp_path):
     settings = replace(SETTINGS, steps=2, lora_rank=2, learning_rate=1e-2)
-    first = psft.train_transformer(assemble(), cached[0], settings, tmp_path / "first")
-    second = psft.train_transformer(first, cached[0], settings, tmp_path / "second")
+    first = psft.train_transformer(assemble(), cached, settings, tmp_path / "first")
+    second = psft.train_transformer(first, cached, settings, tmp_path / "second")
     names = first.transformer.state_dict()
     assert names.keys() == second.transformer.state_dict().keys(), "one adapter, not two"
     for name, value in second.transformer.state_dict().items():
         assert torch.equal(names[name], value) != ("lora" in name), name
     with pytest.raises(InputError, match="lora_rank: is 4. It should be 2"):
-        psft.train_transformer(first, cached[0], replace(settings, lora_rank=4), tmp_path / "third")
+        psft.train_transformer(first, cached, replace(settings, lora_rank=4), tmp_path / "third")
     with pytest.raises(InputError, match="adapter: cannot be loaded"):
         with_adapter(make("wan2.2-ti2v-5b"), tmp_path / "first" / "adapter_2")
     with pytest.raises(InputError, match="pytorch_lora_weights.safetensors: file: does not exist"):
@@ -137,20 +127,12 @@ def test_an_adapter_is_trained_further_and_one_of_another_rank_or_model_is_refus
 
 
 def test_a_smaller_number_of_steps_that_is_asked_for_later_is_made(cached, tmp_path):
-    psft.train_transformer(assemble(), cached[0], SETTINGS, tmp_path / "run")
-    late = psft.train_transformer(assemble(), cached[0], replace(SETTINGS, steps=4, decay=0), tmp_path / "run")
-    alone = psft.train_transformer(assemble(), cached[0], replace(SETTINGS, steps=4, decay=0), tmp_path / "alone")
+    psft.train_transformer(assemble(), cached, SETTINGS, tmp_path / "run")
+    late = psft.train_transformer(assemble(), cached, replace(SETTINGS, steps=4, decay=0), tmp_path / "run")
+    alone = psft.train_transformer(assemble(), cached, replace(SETTINGS, steps=4, decay=0), tmp_path / "alone")
     for name, value in alone.transformer.state_dict().items():
         assert torch.equal(value, late.transformer.state_dict()[name]), name
     assert loop.steps_done(tmp_path / "run" / "checkpoint.safetensors") == SETTINGS.steps, "the longer run stays"
-
-
-def test_places_below_an_object_are_known_from_its_first_mask():
-    mask = np.zeros((1, 64, 64), bool)
-    mask[0, 16:24, 24:32] = True
-    below = psft.places_below(mask, 8, 8)[0]
-    assert not below[:2].any() and below[2:, 2:5].all() and below.sum() == 18
-    assert not psft.places_below(np.zeros((1, 64, 64), bool), 8, 8).any()
 
 
 def test_place_weights_are_what_they_say():

@@ -1,9 +1,11 @@
 """The report says what the results say, and nothing about what has not run."""
 
+import numpy as np
 import pytest
 
 from pisa_kit.study import report, tables
 from pisa_kit.study.report import CANNOT_BE_ASKED, NOT_REPRODUCED, NOT_TESTED, REPRODUCED
+from pisa_kit.viz import training_figures
 
 
 def row(method, split, metric, mean):
@@ -63,6 +65,22 @@ def test_status_follows_the_interval(results):
     assert status["depth"] == NOT_TESTED and status["the"] == NOT_TESTED
     results["02_psft"]["reductions"] = [change("PSFT", "l2", 0.03)]
     assert report.findings(results)[1].status == NOT_REPRODUCED
+
+
+def test_effects_are_changes_beside_the_paper_and_the_best_guess(results):
+    results["02_psft"]["summary"].append(row("best guess", "unseen", "l2", 0.05))
+    found = report.effects(results).set_index("method")
+    assert list(found.index) == ["PSFT", "flow", "seg"], "depth was not measured"
+    assert list(found.loc["PSFT", ["paper", "mean", "low", "high"]]) == pytest.approx(
+        [0.028 / 0.130 - 1, -0.5, -0.55, -0.45]
+    )
+    assert list(found["ceiling"])[:2] == pytest.approx([0.05 / 0.2 - 1, 0.05 / 0.1 - 1])
+    assert found.loc["seg", "mean"] == pytest.approx(0.12) and found.loc["seg", "what"] == "IoU by seg"
+    assert np.isnan(found.loc["seg", "ceiling"]), "the best guess has no IoU here"
+    assert training_figures.effects(found.reset_index()).axes[0].get_yticks().size == 3
+    assert report.effects({}).empty
+    results["03_oro"]["validations"] = {"flow": [{"seed": 0, "step": step, "fixed_l2": 0.2 + step} for step in (0, 24)]}
+    assert list(report.effects(results)["what"]) == ["L2 by PSFT", "L2 by flow\n(PSFT was kept)", "IoU by seg"]
 
 
 def test_few_clips_are_enough_where_intervals_overlap(results):

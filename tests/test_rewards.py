@@ -134,15 +134,32 @@ def test_what_cannot_be_compared_is_left_out(rewards, truth):
 
 def test_the_centroid_reward_is_the_distance_and_leaves_lost_frames_out(rewards, truth, hovering):
     moved = truth.video.clone()
-    moved[:, :, 8:] = truth.video[:, :, 6:7]  # stands still for the rest: the same object, elsewhere
+    moved[:, :, 8:] = truth.video[:, :, 3:4]  # stands still for the rest: the same object, elsewhere
     masks = truth.masks.numpy()
     centres = [[np.argwhere(frame).mean(0) / 64 for frame in clip] for clip in masks]
-    wanted = [np.mean([np.abs(clip[6] - clip[t]).sum() if t >= 8 else 0 for t in range(1, 17)]) for clip in centres]
+    wanted = [np.mean([np.abs(clip[3] - clip[t]).sum() if t >= 8 else 0 for t in range(1, 17)]) for clip in centres]
     np.testing.assert_allclose(rewards["centre"](moved, truth).loss, wanted, rtol=0.15)
     gone = truth.video.clone()
     gone[:, :, 8:] = torch.from_numpy(np.stack(list(_background(truth))))[:, :, None]
     result = rewards["centre"](gone, truth)
     assert (result.lost > 0.2).all() and (result.loss < 0.05).all()
+
+
+def test_the_energy_score_pays_for_two_answers_only_where_there_are_two(rewards, truth, hovering):
+    score, falls = rewards["energy"], truth.video
+    twice = Truth(truth.video[[0, 0]], truth.masks[[0, 0]])
+    worlds = {"falls": twice, "hovers": replace(twice, video=hovering[[0, 0]])}
+    right, wrong = (float(score(torch.stack([one, one]), twice).loss[0]) for one in (falls[0], hovering[0]))
+    assert right < 0.01 * wrong and 0.1 < wrong
+    answers = {"one": (falls[0], falls[0]), "both": (falls[0], hovering[0])}
+    mean = {
+        name: [float(score(torch.stack(pair), world).loss[0]) for world in worlds.values()]
+        for name, pair in answers.items()
+    }
+    assert mean["one"][0] < 0.01 * wrong and mean["one"][1] == pytest.approx(wrong, rel=0.1)
+    assert max(mean["both"]) < 0.05 * wrong, "each truth is met by one of the two, and they are as far apart"
+    single = Truth(truth.video[:1], truth.masks[:1])
+    assert float(score(hovering[:1], single).loss) == pytest.approx(wrong, rel=1e-4)
 
 
 def test_rewards_of_one_video_share_a_pass_of_the_tracker(truth, hovering, monkeypatch):

@@ -164,7 +164,7 @@ for steps in (6, 12):
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(tmp_path / "script.py")]
     environment = os.environ | {"ACCELERATE_USE_FSDP": str(split).lower()}  # as `accelerate launch --use_fsdp` sets it
     done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-6000:]
 
     def one(model, batch, generator):
         halves = [loss(model, batch[process::2], loop.seeded(0)) for process in (0, 1)]

@@ -92,6 +92,7 @@ def pretrain(
     stage: str,
     out: Path = Path("runs/pretrain"),
     clips: int | None = None,
+    start: Path | None = None,
     workers: int = 2,
     log_with: str | None = None,
 ):
@@ -104,6 +105,7 @@ def pretrain(
         stage: autoencoder, transformer, judge or reward (mask trackers), flow, depth or guess.
         out: Folder for corpora, logs, checkpoints and weights.
         clips: Clips in the corpus. Default: the stage's own.
+        start: For autoencoder and transformer: a former base to go on from (transformer, likeness of latents).
         workers: Processes that simulate.
     """
     from pisa_kit.core.checks import Count, Few, check
@@ -120,10 +122,12 @@ def pretrain(
     use_tracker(log_with)
     check(Count | None, clips, "arguments", "clips")
     check(Few, workers, "arguments", "workers")
-    stages = {"autoencoder": pretrain_autoencoder, "transformer": pretrain_transformer}
-    stages |= {name: partial(pretrain_tracker, name=name) for name in TRACKERS}
+    stages = {name: partial(pretrain_tracker, name=name) for name in TRACKERS}
     stages |= {"flow": pretrain_flow, "depth": pretrain_depth, "guess": pretrain_guess}
-    given = {} if clips is None else {"clips": clips}
+    if start is not None:
+        check_choice(stage, ("autoencoder", "transformer"), "stage that goes on from a former base")
+    stages |= {"autoencoder": pretrain_autoencoder, "transformer": pretrain_transformer}
+    given = {name: value for name, value in {"clips": clips, "start": start}.items() if value is not None}
     stages[check_choice(stage, stages, "stage")](out, workers=workers, **given)
     typer.echo(f"{stage} in {out}")
 
@@ -141,7 +145,7 @@ def train(
     """Train one model of the study outside the notebooks, in one or in several processes; continues where it stopped.
 
     Args:
-        method: PSFT, ambiguous PSFT, or a reward of the preset, e.g. seg.
+        method: PSFT, "ambiguous PSFT", "energy score", or a reward of the preset, e.g. seg.
         preset: As of `pisa study`.
         set: As of `pisa study`.
         model: As of `pisa study`.
@@ -153,12 +157,12 @@ def train(
     from pisa_kit.core.checks import Seed, check
     from pisa_kit.core.devices import processes
     from pisa_kit.core.errors import check_choice
-    from pisa_kit.study.run import open_run
+    from pisa_kit.study.run import AMBIGUOUS, open_run
 
     use_tracker(log_with)
     check(Seed, seed, "arguments", "seed")
     run = open_run(" ".join([preset, *set]), runs, str(model) if model else None)
-    check_choice(method, ("PSFT", "ambiguous PSFT", *run.preset.oro.rewards), "method")
+    check_choice(method, ("PSFT", *AMBIGUOUS, *run.preset.oro.rewards), "method")
     with processes().main_process_first():  # clips and latents are made once
         run.prepare(method, seed)
     run.model(method, seed)

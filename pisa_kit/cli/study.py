@@ -13,11 +13,17 @@ AtMostOne = Annotated[list, Field(max_length=1)]
 
 
 @command
-def plan(preset: str = "mini", model: str | None = None, speed: float | None = None):
+def plan(
+    preset: str = "mini",
+    set: list[str] = [],  # noqa: B006
+    model: str | None = None,
+    speed: float | None = None,
+):
     """Say what a study will need before it starts: memory, time per step and hours, without computing anything.
 
     Args:
         preset: As of `pisa study`.
+        set: Change one of its numbers, e.g. psft.clips=100000; may be repeated.
         model: Folder in diffusers' format, or wan2.2-ti2v-5b, which needs no download.
         speed: TFLOP/s of a large matmul on the machine to plan for. Default: measured here.
 
@@ -28,7 +34,7 @@ def plan(preset: str = "mini", model: str | None = None, speed: float | None = N
     from pisa_kit.study.presets import get_preset
 
     check(Positive | None, speed, "arguments", "speed")
-    numbers = get_preset(preset, model)
+    numbers = get_preset(" ".join([preset, *set]), model)
     typer.echo("\n".join(report(plan(numbers, model, speed and speed * 1e12), elsewhere=speed is not None)))
 
 

@@ -21,7 +21,7 @@ CODE = {  # kind of artefact: the modules that decide what is in it
     "clips": CLIPS,
     "drops": (*CLIPS, "sim/worlds", "sim/corpora", "sim/diet"),
     "references": (*CLIPS, *MODEL, "sim/references", "perception/guess", "perception/nets"),
-    "latents": (*MODEL, "sim/corpora", "training/psft"),
+    "latents": (*MODEL, "sim/corpora", "training/latents"),
     "guess": (
         "perception/guess",
         "perception/nets",

@@ -1,5 +1,7 @@
 """Where models work: which process this is among those started together, and which device is its own."""
 
+import atexit
+
 import torch
 from accelerate import PartialState
 
@@ -9,6 +11,13 @@ from pisa_kit.core.storage import parsed
 def processes() -> PartialState:
     """This process among those that `accelerate launch` or torchrun started together; alone without them."""
     return PartialState(cpu=no_gpu())
+
+
+@atexit.register
+def _part():
+    """Processes that were started together leave in order: one that just ends can abort on its way out."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def device() -> torch.device:

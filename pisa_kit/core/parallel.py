@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -12,6 +13,7 @@ from pisa_kit.core.errors import InputError, first_line
 from pisa_kit.core.progress import Bar
 
 WORKERS = 2
+warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # one that has grown is replaced, nothing is lost
 PACKAGES = {"dask": "distributed", "ray": "ray"}  # kind of cluster: what it needs
 
 

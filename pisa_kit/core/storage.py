@@ -232,11 +232,11 @@ def read_npz(path, *names: str) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def open_tensors(path, remedy: str) -> Iterator:
+def open_tensors(path, remedy: str, field: str = "weights", framework: str = "pt") -> Iterator:
     """An open safetensors file: `metadata()`, `keys()`, `get_tensor(name)`; InputError for a missing or damaged one."""
     if not Path(path).exists():
-        raise InputError(path, "weights", "do not exist", remedy)
-    with parsed(path, "weights", "are damaged", remedy), safe_open(path, framework="pt") as file:
+        raise InputError(path, field, "do not exist", remedy)
+    with parsed(path, field, "are damaged", remedy), safe_open(path, framework) as file:
         yield file
 
 

@@ -115,7 +115,7 @@ def measure(masks: np.ndarray, fps: float, ambiguity: Ambiguity) -> dict[str, fl
         `fall_time` (s), `implied_distance` and `landing_distance` (m), `disagreement` (the natural logarithm of the
         first over the second, 0 is right), `residual` (rms misfit of the fall, pixels); NaN where not measurable.
     """
-    y = track(masks)[:, 1]
+    y = track(masks, whole=True)[:, 1]
     fall, time = fit_free_fall(y, fps), fall_time(y, fps)
     implied = implied_distance(fall, ambiguity.focal, ambiguity.gravity)
     below = fall.acceleration * time**2 / 2 - ambiguity.offset

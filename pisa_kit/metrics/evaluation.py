@@ -12,6 +12,7 @@ from pisa_kit.metrics.fall_time import track
 from pisa_kit.metrics.l2_chamfer_iou import fixed
 from pisa_kit.metrics.scoring import Report, clip_row
 from pisa_kit.perception.trackers import track_clips
+from pisa_kit.sim.motion import WAYS
 from pisa_kit.sim.scenes import Scene
 
 APPEARANCE = ("object_colour_error", "background_psnr")
@@ -81,11 +82,11 @@ MEASURES = {  # further numbers of a video with masks, beside its truth: a new m
 STILL = 3 / 64  # image widths by which an object that stays may move
 
 
-def moves_as_said(verb: str, masks: np.ndarray) -> bool | None:
-    """Does the object move the way a caption of generic motion says (`motion.KINDS`)?
+def moves_as_said(said: str, masks: np.ndarray) -> bool | None:
+    """Does the object move the way a caption of generic motion says, to within 45 degrees?
 
     Args:
-        verb: in `motion.KINDS`.
+        said: verb and, if there is one, the way: "darts up left", see `motion.KINDS` and `motion.WAYS`.
         masks: (T, H, W) bool; first and last sight are compared.
 
     Returns:
@@ -96,6 +97,10 @@ def moves_as_said(verb: str, masks: np.ndarray) -> bool | None:
     if len(seen) < 2:
         return None
     right, down = (seen[-1] - seen[0]) / masks.shape[2]
-    far = np.hypot(right, down) > STILL
-    ways = {"falls": down > STILL, "rises": down < -STILL, "drifts": abs(right) > STILL, "darts": far, "speeds": far}
-    return ways.get(verb, not far)
+    far = np.hypot(right, down)
+    verb, _, way = said.partition(" ")
+    way = {"falls": "down", "rises": "up", "turns": ""}.get(verb, way)
+    if not way:
+        return bool(far <= STILL)
+    ahead = np.array(WAYS[way]) / np.linalg.norm(WAYS[way])
+    return bool(far > STILL and ahead @ (right, -down) > far * np.cos(np.radians(45)))

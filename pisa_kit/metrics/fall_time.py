@@ -12,9 +12,14 @@ MARGIN = 3.0  # squared misfits, in units of NOISE^2, by which a contact must ex
 REBOUNDS = (-0.25, -0.1, 0.0, 0.15, 0.3, 0.45, 0.6, 0.75)  # speed after a contact over the speed before
 
 
-def track(masks: np.ndarray) -> np.ndarray:
-    """Centroids of masks (T, H, W) as image points (T, 2) in pixels, pixel centres at + 0.5; NaN where empty."""
-    return centroids(masks) + 0.5
+def track(masks: np.ndarray, whole: bool = False) -> np.ndarray:
+    """Centroids of masks (T, H, W) as image points (T, 2) in pixels, pixel centres at + 0.5; NaN where empty.
+
+    Args:
+        whole: NaN also where the mask touches the lower edge: what leaves the picture seems to slow down there.
+    """
+    points = centroids(masks) + 0.5
+    return np.where(masks[:, -1:].any(2), np.nan, points) if whole else points
 
 
 def contact_time(y: np.ndarray) -> float | None:

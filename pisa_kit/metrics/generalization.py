@@ -29,7 +29,7 @@ def ratio_of_heights(truths: list[Clip], tracked: list[list[Clip]]) -> pd.DataFr
         things = Scene.from_dict(truth.info["scene"], truth.name).things
         order = sorted((0, 1), key=lambda one: (-round(things[one].bounds[0][2], 3), -things[one].size))
         heights = [float(things[one].bounds[0][2]) for one in order]
-        times = [fall_time(track(tracked[one][number].dropped)[:, 1], truth.fps) for one in order]
+        times = [fall_time(track(tracked[one][number].dropped, whole=True)[:, 1], truth.fps) for one in order]
         row = {"height_ratio": heights[0] / heights[1], "time_ratio": (times[0] / times[1]) ** 2}
         rows.append({"name": truth.name} | row | {"ratio": row["time_ratio"] / row["height_ratio"]})
     return pd.DataFrame(rows)

@@ -15,6 +15,7 @@ from pisa_kit.perception.tensors import to_frames, to_video
 
 CHANNELS = 32  # of the latents
 KL_WEIGHT = 1e-6
+TIE = 0.05  # weight of the distance to another autoencoder's latents, in their variance
 START_LOG_VARIANCE = -6.0
 
 
@@ -55,10 +56,13 @@ def make_autoencoder(seed: int = 0) -> AutoencoderKLWan:
 
 
 def single_frames(autoencoder: AutoencoderKLWan) -> bool:
-    """Does nothing reach from one frame to another? Then a video is a batch of pictures."""
+    """Does nothing reach from one frame to another? Then a video is a batch of pictures.
+
+    Without data (on the meta device), the configuration alone decides.
+    """
     causal = [layer for layer in autoencoder.modules() if isinstance(layer, WanCausalConv3d)]
-    still = not any(autoencoder.config.temperal_downsample)
-    return still and not any(layer.weight[:, :, :-1].any() for layer in causal)
+    known = [layer.weight[:, :, :-1] for layer in causal if not layer.weight.is_meta]
+    return not any(autoencoder.config.temperal_downsample) and not any(earlier.any() for earlier in known)
 
 
 @contextmanager
@@ -177,7 +181,12 @@ class Reconstruction(nn.Module):
 
 
 def reconstruction_loss(
-    model: nn.Module, batch: dict, generator: torch.Generator, square: float = 2.0, latent_noise: float = 0.0
+    model: nn.Module,
+    batch: dict,
+    generator: torch.Generator,
+    square: float = 2.0,
+    latent_noise: float = 0.0,
+    like: AutoencoderKLWan | None = None,
 ) -> dict[str, torch.Tensor]:
     """Weighted absolute and squared error of the pixels, and a small KL term.
 
@@ -186,16 +195,23 @@ def reconstruction_loss(
         batch: "video" (B, 3, 1, H, W) in [-1, 1], "weight" (B, 1, 1, H, W).
         square: weight of the squared error.
         latent_noise: largest noise on the latents, in their standard deviations.
+        like: another autoencoder, to whose latents of the same pictures these are tied.
     """
     video, weight = batch["video"], batch["weight"]
     decoded, mean, log_variance = model(video, generator, latent_noise)
     error = decoded.float() - video
     pixels = (weight * (error.abs() + square * error.square())).sum() / weight.expand_as(error).sum()
     kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+    tie = torch.zeros(())
+    if like is not None:
+        with torch.no_grad():
+            wanted = like.encode(video).latent_dist.mean
+        scale = torch.tensor(like.config.latents_std, device=mean.device).view(1, -1, 1, 1, 1)
+        tie = TIE * ((mean - wanted) / scale).square().mean()
     with torch.no_grad():
         frame = psnr(error.clamp(-2, 2).square().mean())
         moving = psnr(error[weight.expand_as(error) > 1].square().mean())
-    return {"loss": pixels + KL_WEIGHT * kl, "kl": kl.detach(), "psnr": frame, "psnr_object": moving}
+    return {"loss": pixels + KL_WEIGHT * kl + tie, "kl": kl.detach(), "psnr": frame, "psnr_object": moving}
 
 
 def psnr(squared_error: torch.Tensor) -> torch.Tensor:

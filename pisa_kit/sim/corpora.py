@@ -1,5 +1,6 @@
 """Corpora: many simulated clips in a few files, for training."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -89,11 +90,21 @@ def _write_shard(folder: Path, start: int, recipe: Corpus):
 
 def read_corpus(folder) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Frames (N, T, H, W, 3) uint8, masks (N, T, H, W) bool and captions of a corpus."""
-    shards = [read_npz(path, "frames", "masks", "captions") for path in shard_files(folder)]
-    frames = np.concatenate([shard["frames"] for shard in shards])
-    masks = np.concatenate([np.unpackbits(shard["masks"], axis=-1).astype(bool) for shard in shards])
-    captions = [line for shard in shards for line in shard["captions"].tobytes().decode().split("\n")]
-    return frames, masks, captions
+    frames, masks = map(np.concatenate, zip(*read_parts(folder), strict=True))
+    return frames, masks, read_captions(folder)
+
+
+def read_parts(folder) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frames and masks, as of `read_corpus`, of one file after the other: a corpus may be larger than memory."""
+    for path in shard_files(folder):
+        part = read_npz(path, "frames", "masks")
+        yield part["frames"], np.unpackbits(part["masks"], axis=-1).astype(bool)
+
+
+def read_captions(folder) -> list[str]:
+    """The captions of a corpus."""
+    parts = (read_npz(path, "captions")["captions"] for path in shard_files(folder))
+    return [line for part in parts for line in part.tobytes().decode().split("\n")]
 
 
 def read_truth(folder, name: str) -> np.ndarray:
@@ -111,9 +122,10 @@ def shard_files(folder) -> list[Path]:
 
 
 def vary_captions(captions: list[str], seed: int, share: float = 0.7) -> list[str]:
-    """Captions of which a share names other colours and shapes, drawn from all words: only the verbs are sure.
+    """Captions of which a share names another colour and shape, drawn from all words: only the verb is sure.
 
     A model that has seen only true captions trusts words, and is lost when an unseen object comes with unseen ones.
+    Where several things move, the words say which one goes where: these captions stay as they are.
 
     Args:
         captions: of sentences of an article, a colour, a shape and a verb, and maybe one about the camera.
@@ -125,10 +137,12 @@ def vary_captions(captions: list[str], seed: int, share: float = 0.7) -> list[st
     def other(sentence: str) -> str:
         if sentence.startswith("The "):
             return f"{sentence}."
-        colour = str(rng.choice(colours))
-        return f"{article(colour)} {colour} {rng.choice(shapes)} {sentence.split()[-1]}."
+        colour, (*_, said) = str(rng.choice(colours)), sentence.split(maxsplit=3)
+        return f"{article(colour)} {colour} {rng.choice(shapes)} {said}."
 
     def varied(caption: str) -> str:
-        return " ".join(map(other, caption.rstrip(".").split(". "))) if rng.random() < share else caption
+        sentences = caption.rstrip(".").split(". ")
+        alone = sum(not sentence.startswith("The ") for sentence in sentences) == 1
+        return " ".join(map(other, sentences)) if rng.random() < share and alone else caption
 
     return list(map(varied, captions))

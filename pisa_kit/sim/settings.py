@@ -25,10 +25,10 @@ class Ranges:
 
     distance: Pair = (2.0, 3.5)
     height: Pair = (0.5, 1.25)
-    size: Pair = (0.3, 0.5)
+    size: Pair = (0.6, 0.9)
     camera_height: Pair = (0.4, 0.6)
     others: CountPair = (0, 3)
-    restitution: SharePair = (0.05, 0.55)
+    restitution: SharePair = (0.05, 0.2)
     friction: Pair = (0.4, 0.9)
     move_camera: bool = False
 

@@ -199,6 +199,6 @@ def _workers(clips: int) -> int:
 
 
 def _move(seed: int, preset: Preset) -> Clip:
-    video, scene = preset.data.video, sample(seed, preset.data.ranges, "seen", "seen")
+    video, scene = preset.data.video, sample(seed, motion.with_room(preset.data.ranges), "seen", "seen")
     path = motion.sample_motion(scene, seed, (video.frames - 1) / video.fps)
     return simulate(scene, **asdict(video), motion=path)

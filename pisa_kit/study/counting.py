@@ -133,13 +133,13 @@ def forward(parts: Parts, preset: Preset, clips: int, dtype: torch.dtype) -> Cou
     timestep = token_timesteps(parts.transformer, latents, torch.empty(clips, device="meta"))
     config, width = parts.transformer.config, parts.prompt_tokens
     text = torch.empty(clips, width, config.get("text_dim") or config.caption_channels, device="meta", dtype=dtype)
-    model = parts.transformer.to(dtype).requires_grad_(True)
+    model = nn.Module.to(parts.transformer, dtype).requires_grad_(True)  # diffusers' own `to` warns
     return count(lambda: parts.family.predict(model, config, latents.to(dtype), timestep, text), model)
 
 
 def decoding(parts: Parts, preset: Preset, clips: int, dtype: torch.dtype) -> Count:
     """One call of the decoder, with gradients for the latents."""
-    codec, latents = parts.autoencoder.to(dtype), parts.latents(preset, clips).to(dtype).requires_grad_(True)
+    codec, latents = nn.Module.to(parts.autoencoder, dtype), parts.latents(preset, clips).to(dtype).requires_grad_(True)
     return count(lambda: parts.family.decode(codec, latents), codec)
 
 

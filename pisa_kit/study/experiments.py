@@ -14,7 +14,7 @@ from pisa_kit.metrics.evaluation import APPEARANCE, TRACKER, Evaluation, evaluat
 from pisa_kit.metrics.scoring import METRICS
 from pisa_kit.perception.trackers import SAM2, load_sam2
 from pisa_kit.sim import references
-from pisa_kit.study.run import RECOMMENDED, Run
+from pisa_kit.study.run import AMBIGUOUS, RECOMMENDED, Run
 
 ERRORS = ("l2", "chamfer_distance", "fixed_l2", "fixed_chamfer_distance")  # what a skill is given for
 
@@ -105,8 +105,9 @@ def train(run: Run, methods, seeds: list[int]):
     for name in trained:
         for seed in seeds:
             run.prepare(name, seed)  # simulated here: a worker has no workers of its own
-    first = [("PSFT", seed) for seed in seeds if {"PSFT", *run.preset.oro.rewards} & set(trained)]
-    for jobs in (first, [(name, seed) for name in trained for seed in seeds if name != "PSFT"]):
+    starts = {"PSFT": {"PSFT", *run.preset.oro.rewards}, AMBIGUOUS[0]: set(AMBIGUOUS)}  # and what starts from them
+    first = [(name, seed) for name, users in starts.items() for seed in seeds if users & set(trained)]
+    for jobs in (first, [(name, seed) for name in trained for seed in seeds if name not in starts]):
         run_jobs(_train, [(run, *job) for job in jobs], "training")
 
 

@@ -84,21 +84,24 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     held = activations(parts, one, parts.latents(preset, batch), dtype) if large else one.kept
     row("PSFT step", weights + state + held, passes * one.operations, steps)
 
-    tuning, batch = preset.oro.tuning, preset.oro.tuning.training.batch
-    one, pixels = forward(parts, preset, batch, dtype), decoding(parts, preset, batch, dtype)
-    weights, state = memory(parts, tuning.training, dtype)
-    codec = sum(p.numel() for p in parts.autoencoder.parameters()) * dtype.itemsize
-    through = tuning.gradient_steps or tuning.sampling_steps
-    again, views = large or tuning.gradient_checkpointing == "all", tuning.gradient_checkpointing != "nothing"
-    twice = _calls(tuning.guidance)
-    passes = (tuning.sampling_steps * twice + 2) * one.operations
-    passes += (3 if again else 2) * (through * twice + 1) * one.operations
-    seen = looking(preset, batch)
-    held = tuning_activations(parts, preset, (one, pixels, seen), again, dtype)
-    passes += (4 if views else 3) * (pixels.operations + seen.operations)
-    runs = len(preset.seeds) * len(preset.oro.rewards) + len(preset.oro.gradient_steps) * len(preset.seeds) + 1
-    steps = runs * tuning.training.steps
-    row("ORO step", weights + weights + state + codec + held, passes, steps)
+    tuning = preset.oro.tuning
+    runs = len(preset.seeds) * (len(preset.oro.rewards) + len(preset.oro.gradient_steps)) + 1
+    double = replace(tuning, training=replace(tuning.training, batch=2 * tuning.training.batch))
+    pairs = replace(preset, oro=replace(preset.oro, tuning=double))  # each ambiguous picture is filmed twice
+    for work, asked, number in (("ORO step", preset, runs), ("energy score step", pairs, len(preset.seeds))):
+        batch = asked.oro.tuning.training.batch
+        one, pixels = forward(parts, asked, batch, dtype), decoding(parts, asked, batch, dtype)
+        weights, state = memory(parts, tuning.training, dtype)
+        codec = sum(p.numel() for p in parts.autoencoder.parameters()) * dtype.itemsize
+        through = tuning.gradient_steps or tuning.sampling_steps
+        again, views = large or tuning.gradient_checkpointing == "all", tuning.gradient_checkpointing != "nothing"
+        twice = _calls(tuning.guidance)
+        passes = (tuning.sampling_steps * twice + 2) * one.operations
+        passes += (3 if again else 2) * (through * twice + 1) * one.operations
+        seen = looking(asked, batch)
+        held = tuning_activations(parts, asked, (one, pixels, seen), again, dtype)
+        passes += (4 if views else 3) * (pixels.operations + seen.operations)
+        row(work, weights + weights + state + codec + held, passes, number * tuning.training.steps)
 
     one, pixels = forward(parts, preset, 1, dtype), decoding(parts, preset, 1, dtype)
     nets = (parts.transformer, parts.autoencoder, parts.text_encoder)  # one of them is there at a time
@@ -130,7 +133,7 @@ def videos(preset: Preset) -> int:
     validations = (len(preset.oro.rewards) * seeds + len(preset.oro.gradient_steps) * seeds + 1) * (
         len(preset.oro.tuning.evaluations())
     )
-    pictures = seeds * 4 * preset.distribution.pictures * preset.distribution.worlds
+    pictures = seeds * 5 * preset.distribution.pictures * preset.distribution.worlds
     more = 2 * preset.data.generic_clips + 4 * preset.data.test_clips
     more += seeds * (preset.oro.tuning.training.steps * preset.oro.tuning.training.batch + 2 * preset.data.test_clips)
     return seeds * (models * each + ablation) + validations * preset.data.validation_clips + pictures + more

@@ -20,7 +20,7 @@ SMOKE = Preset(
     sampling_steps=2,
     data=Data(test_clips=4, validation_clips=2, generic_clips=4, phone_resamples=40),
     psft=Psft(
-        Training(steps=4, batch=4, learning_rate=5e-4, warmup=2, decay=0, ema=0.5, log_every=1),
+        Training(steps=4, batch=4, learning_rate=5e-4, warmup=2, decay=0.5, ema=0.5, log_every=1),
         clips=8,
         data_sizes=(4, 8),
         data_steps=4,
@@ -39,18 +39,18 @@ SMOKE = Preset(
         candidates=2,
     ),
     generalization=Generalization((2.0, 3.5, 5.0), (0.5, 1.25, 2.0), clips=3, pairs=2),
-    distribution=Distribution(clips=8, pictures=1, worlds=10, rehearsals=20, simulated_falls=50),
+    distribution=Distribution(clips=8, pictures=1, worlds=16, rehearsals=20, simulated_falls=50),
 )
 MINI = Preset(
     "mini",
     seeds=(0,),
     data=Data(test_clips=40, validation_clips=24, generic_clips=40, phone_resamples=400),
     psft=Psft(
-        Training(200, 16, 4e-3, decay=0, ema=0.98, optimizer="muon", place_weight="moving"),
+        Training(250, 16, 4e-3, decay=0.5, ema=0.98, optimizer="muon", place_weight="moving"),
         clips=1024,
         data_sizes=(16, 128, 1024),
-        data_steps=100,
-        step_counts=(100, 200),
+        data_steps=125,
+        step_counts=(125, 250),
         place_weights=(),
     ),
     oro=Oro(

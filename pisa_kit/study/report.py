@@ -3,12 +3,28 @@
 from dataclasses import dataclass
 from functools import partial
 
+import pandas as pd
+
+from pisa_kit.metrics.scoring import published
 from pisa_kit.metrics.verdicts import PASSES, asked
 
 ENOUGH = 0.8  # share of videos that must land before their fall times say anything
 OFFICIAL = {"l2": "L2", "chamfer_distance": "CD", "iou": "IoU"}
 REPRODUCED, NOT_REPRODUCED, NOT_TESTED = "reproduced", "not reproduced", "not tested"
 CANNOT_BE_ASKED = "cannot be asked here"
+EFFECTS = {  # method: what it starts from, notebook, metric
+    "PSFT": ("base", "02_psft", "l2"),
+    "flow": ("PSFT", "03_oro", "l2"),
+    "depth": ("PSFT", "03_oro", "l2"),
+    "seg": ("PSFT", "03_oro", "iou"),
+}
+IN_TABLE_1 = {  # method: its name there
+    "base": "Open-Sora",
+    "PSFT": "Open-Sora + PSFT (base)",
+    "flow": "base + ORO (Flow)",
+    "depth": "base + ORO (Depth)",
+    "seg": "base + ORO (Seg)",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,37 @@ def findings(results: dict[str, dict]) -> list[Finding]:
         ours, status, *ceiling = measured or ("", NOT_TESTED)
         made.append(Finding(claim, paper, ours, status, figure if measured else "", *ceiling))
     return made
+
+
+def effects(results: dict[str, dict]) -> pd.DataFrame:
+    """How large the paper's effects are on unseen objects: its number, ours, and what the best guess would give.
+
+    Args:
+        results: notebook name to what it saved.
+
+    Returns:
+        Columns what, method, paper, mean, low, high, n, ceiling: relative changes; a row per effect that was measured.
+        `what` says where tuning was given up, so that the method is what it started from.
+    """
+    table_1 = published().set_index("method")
+    before = {
+        (row["method"], row["metric"]): row["mean"]
+        for row in results.get("02_psft", {}).get("summary", [])
+        if row["split"] == "unseen"
+    }
+    rows = []
+    for method, (start, notebook, metric) in EFFECTS.items():
+        saved = results.get(notebook, {})
+        found = [row for row in saved.get("reductions", []) if row["method"] == method]
+        found = [row for row in found if row["split"] == "unseen" and row["metric"] == metric]
+        if not found:
+            continue
+        paper, origin = (table_1.loc[IN_TABLE_1[name], f"sim_unseen_{metric}"] for name in (method, start))
+        kept = f"\n({start} was kept)" if _stopped_at_once(saved, method)[0] else ""
+        names = {"what": f"{OFFICIAL[metric]} by {method}{kept}", "paper": paper / origin - 1}
+        names["ceiling"] = before.get(("best guess", metric), float("nan")) / before[start, metric] - 1
+        rows.append(_negated(found[0]) | names)
+    return pd.DataFrame(rows, columns=["what", "method", "paper", "mean", "low", "high", "n", "ceiling"])
 
 
 def _base_fails(saved) -> tuple:

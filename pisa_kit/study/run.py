@@ -22,18 +22,20 @@ from pisa_kit.models.generation import Protocol, fingerprint, generate
 from pisa_kit.models.zoo import ZOO, StockModel
 from pisa_kit.perception.guess import GuessNet, load_guess
 from pisa_kit.sim import references
-from pisa_kit.sim.corpora import read_corpus, vary_captions
+from pisa_kit.sim.corpora import read_captions, read_corpus, read_parts, vary_captions
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.study.clip_store import ClipStore, make_clips
 from pisa_kit.study.paper_clips import PROMPT
 from pisa_kit.study.presets import get_preset
 from pisa_kit.training import oro
+from pisa_kit.training.latents import INDEX, cache_latents, read_latents
 from pisa_kit.training.pretrain_perception import train_guess
-from pisa_kit.training.psft import cache_latents, train_transformer
+from pisa_kit.training.psft import train_transformer
 from pisa_kit.training.rewards import REWARD_FUNCTIONS, load_rewards
 from pisa_kit.training.settings import OroSettings
 
 RECOMMENDED = "base (recommended size)"
+AMBIGUOUS = ("ambiguous PSFT", "energy score")  # from drops whose picture shows many worlds; tuned further
 VALIDATED = ["l2", "fixed_l2", "fixed_chamfer_distance", "fixed_iou", "visibility", *APPEARANCE]
 
 
@@ -96,26 +98,27 @@ class Run(ClipStore):
     def _latents_path(self, seed: int, stage: str, base: DiffusionPipeline) -> Path:
         folder = self._drops_folder(seed, stage)
         key = artefacts.key("latents", artefacts.weights(base.vae), artefacts.weights(base.text_encoder))
-        return folder.with_name(f"{folder.name}_latents_{key}.npz")
+        return folder.with_name(f"{folder.name}_latents_{key}")
 
     def latents(self, seed: int, stage: str = "psft") -> dict:
-        """Latents and text of a stage's training drops, encoded once and kept (`psft.cache_latents`)."""
-        base = self.base()
+        """Latents and text of a stage's training drops, encoded once and kept (`latents.cache_latents`)."""
+        base, drops = self.base(), self._drops_folder(seed, stage)
         path = self._latents_path(seed, stage, base)
-        if path.exists():
-            return cache_latents(base, None, None, None, path)
-        frames, masks, captions = self.drops(seed, stage)
+        if (path / INDEX).exists():
+            return read_latents(path)
+        captions = read_captions(drops)
         varied = zip(captions, vary_captions(captions, seed), strict=True)
-        return cache_latents(base, frames, masks, [old if old == PROMPT else new for old, new in varied], path)
+        captions = [old if old == PROMPT else new for old, new in varied]
+        return cache_latents(base, read_parts(drops), captions, path)
 
-    def oro_clips(self, seed: int) -> dict:
+    def oro_clips(self, seed: int, stage: str = "oro") -> dict:
         """What reward tuning learns from: `latents`, and "frames" and "masks" of the same drops."""
-        frames, masks, _ = self.drops(seed, "oro")
-        return self.latents(seed, "oro") | {"frames": frames, "masks": masks}
+        frames, masks, _ = self.drops(seed, stage)
+        return self.latents(seed, stage) | {"frames": frames, "masks": masks}
 
     def prepare(self, method: str, seed: int):
         """Makes everything but models that `model` needs: clips, their latents, validation clips."""
-        stages = ["ambiguous" if method == "ambiguous PSFT" else "psft"]
+        stages = ["ambiguous" if method in AMBIGUOUS else "psft"]
         if method in self.preset.oro.rewards:
             stages.append("oro")
             self.held_out("validation")
@@ -126,12 +129,13 @@ class Run(ClipStore):
         """A model of the study, trained if it is not there yet.
 
         Args:
-            method: "base", "base (recommended size)", "PSFT", "ambiguous PSFT" or the name of a reward.
+            method: "base", "base (recommended size)", "PSFT", the name of a reward, or one of `AMBIGUOUS`.
         """
         if method in ("base", RECOMMENDED):
             return self.base() if method == "base" else self.recommended()
-        if method == "ambiguous PSFT":
-            return self.psft(self.preset.distribution.clips, self.preset.psft.training.steps, seed, stage="ambiguous")
+        if method in AMBIGUOUS:
+            tuned = self.psft(self.preset.distribution.clips, self.preset.psft.training.steps, seed, stage="ambiguous")
+            return tuned if method == AMBIGUOUS[0] else self.energy(tuned, seed)
         tuned = self.psft(self.preset.psft.clips, self.preset.psft.training.steps, seed)
         return tuned if method == "PSFT" else self.oro(tuned, method, seed)[0]
 
@@ -140,31 +144,42 @@ class Run(ClipStore):
     ) -> DiffusionPipeline:
         """The base after `steps` steps of PSFT on the first `clips` drops, trained once and kept.
 
-        With all clips the model is kept at each of the preset's `step_counts` on the way.
+        With all clips the model is kept at each of the preset's `step_counts` on the way, until the rate falls.
 
         Args:
             watch: see `loop.train`.
             stage: "psft", or "ambiguous" for drops of which one picture shows many worlds.
             place_weight: in `psft.PLACE_WEIGHTS`; None: the preset's.
         """
-        place_weight = place_weight or self.preset.psft.training.place_weight
-        folder, base = self.psft_folder(clips, seed, stage, place_weight), self.base()
+        training = self.preset.psft.training
+        place_weight = place_weight or training.place_weight
+        folder, base = self.psft_folder(clips, seed, stage, place_weight, steps), self.base()
         cached = {name: array[:clips] for name, array in self.latents(seed, stage).items()}
         whole = clips == self.preset.psft.clips and stage == "psft"
-        for stop in sorted({steps, *(count for count in self.preset.psft.step_counts if whole and count < steps)}):
-            settings = replace(self.preset.psft.training, steps=stop, seed=seed, place_weight=place_weight)
+        level, counts = min(steps, training.level_steps), self.preset.psft.step_counts
+        for stop in sorted({steps, *(count for count in counts if whole and count <= level)}):
+            decay = training.decay if stop == training.steps else 0.0
+            settings = replace(training, steps=stop, seed=seed, place_weight=place_weight, decay=decay)
             tuned = train_transformer(base, cached, settings, folder, f"{stage} on {clips} clips", watch)
         return tuned
 
-    def psft_folder(self, clips: int, seed: int, stage: str = "psft", place_weight: str | None = None) -> Path:
-        """Where `psft` keeps a run's log, checkpoint and pipelines."""
-        base, settings = self.base(), replace(self.preset.psft.training, steps=1, seed=seed)
-        settings = replace(settings, place_weight=place_weight or settings.place_weight)
+    def psft_folder(self, clips: int, seed: int, stage: str = "psft", place_weight=None, steps: int = 0) -> Path:
+        """Where `psft` keeps a run's log, checkpoint and pipelines: as long as the rate is level, one for all steps."""
+        base, training = self.base(), self.preset.psft.training
+        falls = training.decay > 0 and (steps == training.steps or steps <= training.level_steps)
+        settings = training if falls else replace(training, steps=1, decay=0.0)
+        settings = replace(settings, seed=seed, place_weight=place_weight or settings.place_weight)
         key = artefacts.key("psft", settings, artefacts.model(base), self._latents_path(seed, stage, base).name)
         return self.folder / "models" / f"{stage}_{clips}_clips_seed{seed}_{key}"
 
     def oro(
-        self, tuned: DiffusionPipeline, name: str, seed: int, settings: OroSettings | None = None, watch=None
+        self,
+        tuned: DiffusionPipeline,
+        name: str,
+        seed: int,
+        settings: OroSettings | None = None,
+        watch=None,
+        stage: str = "oro",
     ) -> tuple[DiffusionPipeline, list[dict]]:
         """A model after reward tuning, tuned once and kept, and its validations (`oro.tune`).
 
@@ -173,26 +188,35 @@ class Run(ClipStore):
             name: of the run, and of the entry in the preset's rewards if there are no `settings`.
             seed: of training clips, order and noise.
             watch: see `loop.train`.
+            stage: of the drops; with "ambiguous" ones all steps are made, there is no validation.
         """
         settings = settings or self.preset.oro_settings(name)
         settings = replace(settings, training=replace(settings.training, seed=seed))
-        clips = self.oro_clips(seed)
-        truths = self.held_out("validation")
+        clips = self.oro_clips(seed, stage)
 
         def validate(model: DiffusionPipeline) -> dict:
+            truths = self.held_out("validation")
             videos = self.generate(model, truths, seed)
             return evaluate_videos(truths, videos, workers=1).table[VALIDATED].mean().to_dict()
 
-        folder = self.oro_folder(tuned, name, seed, settings)
+        folder = self.oro_folder(tuned, name, seed, settings, stage)
         nets = load_rewards(settings.weights, self.preset.oro.perception, device())
-        return oro.tune(tuned, clips, nets, settings, folder, name, validate, watch)
+        return oro.tune(tuned, clips, nets, settings, folder, name, validate if stage == "oro" else None, watch)
 
-    def oro_folder(self, tuned: DiffusionPipeline, name: str, seed: int, settings: OroSettings | None = None) -> Path:
+    def energy(self, tuned: DiffusionPipeline, seed: int) -> DiffusionPipeline:
+        """A model of ambiguous drops, tuned further on them by the energy score of two videos of each picture."""
+        settings = replace(self.preset.oro.tuning, weights={"energy": self.preset.distribution.energy}, eval_steps=())
+        return self.oro(tuned, "energy", seed, settings, stage="ambiguous")[0]
+
+    def oro_folder(
+        self, tuned: DiffusionPipeline, name: str, seed: int, settings: OroSettings | None = None, stage: str = "oro"
+    ) -> Path:
         """Where `oro` keeps a run's log, checkpoint, pipelines and validations."""
         settings = settings or self.preset.oro_settings(name)
         settings = replace(settings, training=replace(settings.training, seed=seed, steps=1))
-        cached, nets = self._latents_path(seed, "oro", tuned).name, self.preset.oro.perception
-        nets = _shipped_nets() if nets == "tiny" else nets
+        cached, nets = self._latents_path(seed, stage, tuned).name, self.preset.oro.perception
+        if nets == "tiny":  # the weights of those that ship, and of the judge that stops the tuning
+            nets = "".join(artefacts.files(WEIGHTS / name) for name in ("reward", "judge", "flow", "depth"))
         key = artefacts.key("oro", replace(settings, eval_steps=()), nets, artefacts.model(tuned), cached)
         return self.folder / "models" / f"oro_{name}_seed{seed}_{key}"
 
@@ -216,8 +240,7 @@ class Run(ClipStore):
 
     def save_figure(self, figure, name: str):
         """Writes the figure as figures/<name>.png and returns it, so that the notebook shows it too."""
-        path = self.folder / "figures" / f"{name}.png"
-        with atomic_path(path) as temporary:
+        with atomic_path(self.folder / "figures" / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=110)
         return figure
 
@@ -240,11 +263,6 @@ class Run(ClipStore):
     def has_results(self, notebook: str) -> bool:
         """Has the notebook saved anything?"""
         return (self.folder / "results" / f"{notebook}.json").exists()
-
-
-def _shipped_nets() -> str:
-    """A name for the weights of the perception nets, and of the judge that stops reward tuning."""
-    return "".join(artefacts.files(WEIGHTS / name) for name in ("reward", "judge", "flow", "depth"))
 
 
 def _ceiling(method: str, net, truth: Clip) -> Clip:

@@ -56,7 +56,7 @@ class Psft:
     """Stage 1 and its ablations.
 
     Args:
-        training: without decay, so that a longer run continues a shorter one.
+        training: shorter runs of ablations go without its decay, so that a longer one can continue a shorter one.
         clips: simulated drops it sees.
         source: folder or zip of the paper's clips to learn from instead, see `paper_clips`.
         data_sizes, data_steps: numbers of clips of the data ablation, and steps of its runs.
@@ -64,7 +64,7 @@ class Psft:
         place_weights: other values of `training.place_weight` that are compared.
     """
 
-    training: Training = Training(400, 16, 4e-3, decay=0, ema=0.98, optimizer="muon", place_weight="moving")
+    training: Training = Training(400, 16, 4e-3, decay=0.5, ema=0.98, optimizer="muon", place_weight="moving")
     clips: Count = 4096
     source: Text = ""
     data_sizes: tuple[Count, ...] = (16, 128, 1024, 4096)
@@ -135,6 +135,7 @@ class Distribution:
 
     Args:
         clips: ambiguous drops that one model learns from.
+        energy: weight of the energy score, by which that model is tuned further on the same drops.
         pictures: how many.
         worlds: videos per picture and model; they are compared with twice as many independently drawn worlds.
         prior: distances of the worlds behind a picture, uniform, metres.
@@ -143,6 +144,7 @@ class Distribution:
     """
 
     clips: Count = 4096
+    energy: Positive = 10.0
     pictures: Few = 3
     worlds: Count = 256
     prior: Pair = (2.0, 3.5)

@@ -52,7 +52,7 @@ def candidates(
     made = {name: [] for name in ("latents", "frames", *rewards)}
     empty = encode_text(pipeline, [""], torch.zeros((), device=device())) if guidance > 1 else None
     for index in Bar(range(len(clips["latents"])), desc=f"{count} videos each", unit="clip"):
-        first = torch.from_numpy(clips["latents"][index : index + 1, :, :1]).float().to(device())
+        first = torch.from_numpy(clips["latents"][index : index + 1][:, :, :1]).float().to(device())
         text = pad_text(clips["text"][index : index + 1], pipeline).to(device())
         cond = Condition(first.expand(count, *first.shape[1:]), text.expand(count, *text.shape[1:]), empty)
         seeds = [seed_of(seed_of(seed, index), number) for number in range(count)]

@@ -24,7 +24,7 @@ from pisa_kit.core.checks import check_same
 from pisa_kit.core.devices import no_gpu, processes
 from pisa_kit.core.errors import InputError, check_choice, first_line
 from pisa_kit.core.progress import Bar
-from pisa_kit.core.storage import atomic_path, open_tensors, write_json
+from pisa_kit.core.storage import atomic_path, open_tensors, read_json, write_json
 from pisa_kit.training.optimizers import Optimizer
 from pisa_kit.training.settings import Training
 from pisa_kit.training.sharding import shard, sharded, split_like, whole
@@ -64,6 +64,7 @@ def train(
         InputError: a checkpoint of another model, other settings or more steps, or a folder that cannot be written.
     """
     folder, path = Path(folder), Path(folder) / "checkpoint.safetensors"
+    check_run(folder, settings, about)
     accelerator = Accelerator(
         mixed_precision=settings.precision, cpu=no_gpu(), log_with=_trackers(folder) or None, project_dir=folder
     )
@@ -120,6 +121,15 @@ def train(
     for parameter, mean in zip(trainable(model), average.shadow_params, strict=True):
         parameter.data.copy_(whole(mean))
     return model.to(accelerator.device).eval()
+
+
+def check_run(folder, settings: Training, about: dict | None = None):
+    """InputError if the folder holds a run of other settings, or of another model, data or reward (`about`)."""
+    if (Path(folder) / "settings.json").exists():
+        known = read_json(Path(folder) / "settings.json")
+        fixed = {name: value for name, value in asdict(settings).items() if name not in Training.MAY_CHANGE}
+        fixed |= about or {}
+        check_same({name: known.get(name) for name in fixed}, fixed, folder, "those of the run that is there")
 
 
 def _trackers(folder: Path) -> list[str]:

@@ -18,7 +18,7 @@ from pisa_kit.models.families import family_of
 from pisa_kit.models.sampling import sample_latents
 from pisa_kit.perception.tensors import to_video
 from pisa_kit.training.psft import add_noise, check_enough, draw, fit
-from pisa_kit.training.rewards import Reward, RewardFunction, Truth
+from pisa_kit.training.rewards import PAIRED, Reward, RewardFunction, Truth
 from pisa_kit.training.settings import OroSettings, Training
 
 # of `OroSettings`, what shapes the weights of a run beside its training
@@ -44,11 +44,15 @@ def oro_loss(
     """
     autoencoder, steps = pipeline.vae.requires_grad_(False).to(device()), settings.sampling_steps
     guidance, empty = settings.guidance, None
+    samples = 2 if PAIRED & set(settings.weights) else 1
     if guidance > 1:
         empty = encode_text(pipeline, [""], torch.zeros((), device=device()))
     reference.transformer.to(device())
 
     def loss(model: torch.nn.Module, batch: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        batch = {
+            key: each.repeat_interleave(samples, 0) if torch.is_tensor(each) else each for key, each in batch.items()
+        }
         cond, truth = Condition(batch["first"], batch["text"], empty), Truth(batch["video"], batch["masks"])
         count, channels, _, *side = cond.first.shape
         noise = torch.randn((count, channels, batch["latent_frames"], *side), generator=generator).to(cond.first)
@@ -58,7 +62,7 @@ def oro_loss(
         latents = sample_latents(pipeline, cond, noise, steps, through, whole, model, guidance)
         video = decode(autoencoder, latents, again)
         terms, total = {}, torch.zeros((), device=video.device)
-        seen = _look(rewards, list(settings.weights), video, truth, again)
+        seen = _look(rewards, list(settings.weights), video, truth, samples if again else 0)
         for (name, weight), result in zip(settings.weights.items(), seen, strict=True):
             counted = result.counted.to(video)
             terms[name] = (result.loss * counted).sum() / counted.sum().clamp(min=1)
@@ -72,9 +76,9 @@ def oro_loss(
     return loss
 
 
-def _look(rewards: dict[str, RewardFunction], names: list[str], video, truth: Truth, again: bool) -> list[Reward]:
-    """What each reward says of the videos; `again`: clip by clip, computed again in the backward pass."""
-    if not again:
+def _look(rewards: dict[str, RewardFunction], names: list[str], video, truth: Truth, at_once: int) -> list[Reward]:
+    """What each reward says of the videos; with `at_once` so many at a time, computed again in the backward pass."""
+    if not at_once:
         return [rewards[name](video, truth) for name in names]
 
     def one(clip: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -82,7 +86,7 @@ def _look(rewards: dict[str, RewardFunction], names: list[str], video, truth: Tr
         found = [rewards[name](clip, truth) for name in names]
         return tuple(part for result in found for part in (result.loss, result.counted, result.lost))
 
-    clips = zip(video.split(1), truth.video.split(1), truth.masks.split(1), strict=True)
+    clips = zip(*(each.split(at_once) for each in (video, truth.video, truth.masks)), strict=True)
     found = [recompute(one, *clip, use_reentrant=False) for clip in clips]
     parts = [torch.cat(each) for each in zip(*found, strict=True)]
     return [Reward(*parts[start : start + 3]) for start in range(0, len(parts), 3)]
@@ -127,7 +131,7 @@ def tune(
     best model is returned.
 
     Args:
-        clips: "latents" and "text" of `psft.cache_latents`, "frames" (N, T, H, W, 3) uint8, "masks" (N, T, H, W) bool.
+        clips: "latents" and "text" of `cache_latents`, "frames" (N, T, H, W, 3) uint8, "masks" (N, T, H, W) bool.
         rewards: see `rewards.load_rewards`; at least the names in `settings.weights`.
         folder: receives log, checkpoint, pipelines and validation.json.
         validate: metrics of a model on clips that are neither training nor test, of which

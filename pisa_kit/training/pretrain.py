@@ -8,14 +8,24 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 
-from pisa_kit.core.devices import processes
-from pisa_kit.core.storage import read_json, write_json
+from pisa_kit.core import artefacts
+from pisa_kit.core.devices import device, processes
+from pisa_kit.core.storage import loadable, read_json, write_json
 from pisa_kit.models import codec
-from pisa_kit.models.embedded import assemble
+from pisa_kit.models.embedded import assemble, load
 from pisa_kit.perception.tensors import to_video
-from pisa_kit.sim.corpora import CORPUS_SEED, Corpus, read_corpus, vary_captions, write_corpus
+from pisa_kit.sim.corpora import (
+    CORPUS_SEED,
+    Corpus,
+    read_captions,
+    read_corpus,
+    read_parts,
+    vary_captions,
+    write_corpus,
+)
+from pisa_kit.training.latents import cache_latents
 from pisa_kit.training.loop import train
-from pisa_kit.training.psft import cache_latents, train_transformer
+from pisa_kit.training.psft import train_transformer
 from pisa_kit.training.settings import Training
 
 MUON = {"optimizer": "muon", "ema": 0.995, "warmup": 50, "log_every": 20}
@@ -52,25 +62,33 @@ DIET_SEED = CORPUS_SEED + 500_000
 VARIED = 0.6  # share of captions with other words, see `corpora.vary_captions`
 
 
-def pretrain_autoencoder(folder, clips: int = 2000, stages: tuple[CodecStage, ...] = CODEC, workers: int = 2):
+def pretrain_autoencoder(
+    folder, clips: int = 2000, stages: tuple[CodecStage, ...] = CODEC, workers: int = 2, start: Path | None = None
+):
     """Trains the autoencoder on pictures of drops and of generic motion; continues after an interruption.
 
     Args:
         folder: receives corpus_anything/, a folder of log and checkpoint per stage, and vae/ in diffusers' format.
         clips: size of the corpus.
         stages: in order.
+        start: a pipeline whose transformer goes on with the new codec: the new latents are tied to those of its own.
     """
     folder = Path(folder)
+    like = None if start is None else load(start).vae.requires_grad_(False).to(device())
     frames, masks, _ = read_corpus(write_corpus(folder / "corpus_anything", Corpus("anything", clips), workers))
     pictures = Pictures(frames.reshape(-1, *frames.shape[2:]), masks.reshape(-1, *masks.shape[2:]))
     model = codec.Reconstruction(codec.make_autoencoder())
     for number, stage in enumerate(stages, start=1):
         label = f"autoencoder_{number}"
-        loss = partial(codec.reconstruction_loss, square=stage.square, latent_noise=stage.latent_noise)
+        loss = partial(codec.reconstruction_loss, square=stage.square, latent_noise=stage.latent_noise, like=like)
         with codec.only_space(model.autoencoder):
-            train(model, loss, partial(pictures.batch, stage), stage.training, folder / label, label)
+            about = {"start": like and artefacts.weights(like)}
+            train(model, loss, partial(pictures.batch, stage), stage.training, folder / label, label, about=about)
     model.autoencoder.cpu()
-    measure_latents(model.autoencoder, frames[:MEASURED])
+    if like is None:
+        measure_latents(model.autoencoder, frames[:MEASURED])
+    else:
+        model.autoencoder.register_to_config(**{name: like.config[name] for name in ("latents_mean", "latents_std")})
     if processes().is_main_process:
         model.autoencoder.save_pretrained(folder / "vae")
     return model.autoencoder
@@ -125,27 +143,54 @@ def measure_latents(autoencoder: AutoencoderKLWan, frames: np.ndarray):
     autoencoder.register_to_config(latents_mean=mean, latents_std=std)
 
 
-def pretrain_transformer(folder, clips: int = 16_000, settings: Training = TRANSFORMER, workers: int = 2):
+def pretrain_transformer(
+    folder, clips: int = 16_000, settings: Training = TRANSFORMER, workers: int = 2, start: Path | None = None
+):
     """Trains the transformer on generic motion alone, with the autoencoder in folder/vae; continues if interrupted.
 
     Args:
         folder: receives corpus_diet/, transformer/ (log and checkpoint) and embedded/.
         clips: of the diet.
+        start: a pipeline to go on from instead of nothing, see `take_over`.
+
+    Raises:
+        InputError: `start` has a transformer or a text encoder of another size; a run from another start is there.
 
     Returns:
         The whole pipeline, also saved in folder/embedded together with the settings of its training.
     """
     folder = Path(folder)
     pipeline = assemble(AutoencoderKLWan.from_pretrained(folder / "vae"))
+    about = {"start": None}
+    if start is not None:
+        former = load(start)
+        about = {"start": artefacts.model(former)}
+        take_over(pipeline, former, start)
     corpus = write_corpus(folder / "corpus_diet", Corpus("diet", clips, DIET_SEED), workers)
-    frames, masks, captions = read_corpus(corpus)
-    captions = vary_captions(captions, DIET_SEED, VARIED)
-    cached = cache_latents(pipeline, frames, masks, captions, folder / "latents_diet.npz")
-    del frames, masks
-    pipeline = train_transformer(pipeline, cached, settings, folder / "transformer", "transformer")
+    captions = vary_captions(read_captions(corpus), DIET_SEED, VARIED)
+    cached = cache_latents(pipeline, read_parts(corpus), captions, folder / "latents_diet")
+    pipeline = train_transformer(pipeline, cached, settings, folder / "transformer", "transformer", about=about)
     if processes().is_main_process:
         save_embedded(pipeline, folder)
     return pipeline
+
+
+def take_over(pipeline, former, path: Path):
+    """Gives the pipeline the former one's transformer and, word by word, its text encoder.
+
+    New words stay random, words that are gone are left out.
+    """
+    with loadable(path, "transformer or text encoder", "Start from an embedded base of the same size."):
+        pipeline.transformer.load_state_dict(former.transformer.state_dict())
+        new, old = pipeline.text_encoder.state_dict(), former.text_encoder.state_dict()
+        known, before = (each.tokenizer.get_vocab() for each in (pipeline, former))
+        rows = [[index, before[word]] for word, index in known.items() if word in before]
+        ours, theirs = torch.tensor(rows).T
+        for name, value in new.items():
+            if name.endswith(("shared.weight", "embed_tokens.weight")):  # a row per word
+                value[ours] = old[name][theirs]
+            else:
+                value.copy_(old[name])
 
 
 def save_embedded(pipeline, folder: Path):

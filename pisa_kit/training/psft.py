@@ -3,27 +3,22 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from torch import nn
 
-from pisa_kit.core.checks import check_same
-from pisa_kit.core.devices import device, processes
+from pisa_kit.core.devices import processes
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.progress import Bar
-from pisa_kit.core.storage import atomic_folder, link_or_copy, read_json, read_npz, write_npz
+from pisa_kit.core.storage import atomic_folder, link_or_copy
 from pisa_kit.models.adapters import add_adapter, merge, save_adapter, with_adapter, with_transformer
-from pisa_kit.models.conditioning import Condition, condition, encode, pad_text, velocity
+from pisa_kit.models.conditioning import Condition, pad_text, velocity
 from pisa_kit.models.embedded import load
 from pisa_kit.models.families import family_of
-from pisa_kit.perception.tensors import to_video
-from pisa_kit.training.loop import steps_done, train
+from pisa_kit.training.loop import check_run, steps_done, train
 from pisa_kit.training.settings import Training
 
 SIGMA_SPREAD = 1.2  # of the logit-normal distribution of noise levels
@@ -92,55 +87,13 @@ def place_weight(kind: str, x0: torch.Tensor, below: torch.Tensor) -> torch.Tens
     Args:
         kind: in `PLACE_WEIGHTS`.
         x0: (B, C, t, h, w), normalised latents.
-        below: (B, h, w) bool, from `places_below`.
+        below: (B, h, w) bool, from `latents.places_below`.
     """
     if kind == "moving":
         chosen = (x0 - x0[:, :, :1]).square().mean(1).amax(1) > MOVING
     else:
         chosen = below & (kind == "below")
     return (1 + (PLACE_WEIGHT - 1) * chosen.to(x0))[:, None, None]
-
-
-def places_below(masks: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Latent places (B, height, width) bool in the columns of an object, one more on both sides, and not above it.
-
-    Args:
-        masks: (B, H, W) bool, the object in the first frame.
-    """
-    shown = F.adaptive_max_pool2d(torch.from_numpy(masks).float()[:, None], (height, width))[:, 0]
-    columns = F.max_pool1d(shown.amax(1, keepdim=True), 3, stride=1, padding=1)
-    return ((columns * shown.amax(2, keepdim=True).cummax(1).values) > 0).numpy()
-
-
-def cache_latents(
-    pipeline: DiffusionPipeline, videos, masks, captions: list[str], path, batch: int = 8
-) -> dict[str, np.ndarray]:
-    """Encodes training clips once; the file is used again if it is there.
-
-    Args:
-        videos: (N, T, H, W, 3) uint8.
-        masks: (N, T, H, W) bool, the dropped object; the first frame's count.
-        captions: N prompts.
-        path: npz file; name it after the autoencoder and the clips, it is not checked against them.
-
-    Returns:
-        "latents" (N, C, t, h, w) float16, normalised; "text" (N, L, D) float32, as long as the longest prompt; "below"
-        (N, h, w) bool, see `places_below`.
-    """
-    if Path(path).exists():
-        return read_npz(path, "latents", "text", "below")
-    latents, text = [], []
-    for start in Bar(range(0, len(videos), batch), desc="encoding", unit="group"):
-        frames = to_video(np.asarray(videos[start : start + batch])).to(device())
-        with torch.no_grad():
-            latents.append(encode(pipeline.vae, frames).cpu().numpy().astype(np.float16))
-            text.append(condition(pipeline, frames[:, :, 0], captions[start : start + batch]).text.cpu().numpy())
-    latents, text = np.concatenate(latents), np.concatenate(text)
-    longest = int(text.any((0, 2)).nonzero()[0].max()) + 1  # real prompts are padded to 512 tokens
-    below = places_below(np.asarray(masks[:, 0]), *latents.shape[3:])
-    cached = {"latents": latents, "text": text[:, :longest], "below": below}
-    write_npz(path, **cached)
-    return cached
 
 
 def train_transformer(
@@ -150,6 +103,7 @@ def train_transformer(
     folder,
     label: str = "psft",
     watch: Callable[[dict], None] | None = None,
+    about: dict | None = None,
 ) -> DiffusionPipeline:
     """Trains the pipeline's transformer on cached latents with the velocity loss; continues after an interruption.
 
@@ -157,9 +111,9 @@ def train_transformer(
     run in the same folder continues the shorter one, and a shorter one starts anew beside it.
 
     Args:
-        cached: from `cache_latents`.
+        cached: from `latents.cache_latents`.
         folder: receives the run's log and checkpoint, and what `fit` keeps.
-        watch: see `loop.train`.
+        watch, about: see `loop.train`.
 
     Returns:
         The pipeline with the trained transformer; `pipeline` itself is left as it is.
@@ -168,7 +122,7 @@ def train_transformer(
     batch = partial(make_batch, cached, pipeline, settings)
     shift = family_of(pipeline).shift(pipeline.scheduler, torch.from_numpy(cached["latents"][:1]))
     loss = partial(velocity_loss, shift=shift, mixed=settings.mixed_noise)
-    return fit(pipeline, lambda tuned: loss, batch, settings, folder, label, watch)
+    return fit(pipeline, lambda tuned: loss, batch, settings, folder, label, watch, about)
 
 
 def check_enough(cached: dict, settings: Training, folder) -> None:
@@ -216,11 +170,7 @@ def fit(
     Raises:
         InputError: a folder with a run of other settings.
     """
-    if (Path(folder) / "settings.json").exists():
-        known = read_json(Path(folder) / "settings.json")
-        fixed = {name: value for name, value in asdict(settings).items() if name not in Training.MAY_CHANGE}
-        fixed |= about or {}
-        check_same({name: known.get(name) for name in fixed}, fixed, folder, "those of the run that is there")
+    check_run(folder, settings, about)
     low, kind = settings.lora_rank > 0, pipeline.transformer.dtype
     done = Path(folder) / f"{'adapter' if low else 'pipeline'}_{settings.steps}"
     if not done.exists():
@@ -240,7 +190,8 @@ def fit(
                 if low:
                     save_adapter(tuned, temporary)
                 else:
-                    _save(tuned, transformer.to(kind), pipeline.config.get("_name_or_path"), temporary)
+                    transformer = nn.Module.to(transformer, kind)  # diffusers' own `to` warns
+                    _save(tuned, transformer, pipeline.config.get("_name_or_path"), temporary)
         processes().wait_for_everyone()
     return with_adapter(pipeline, done) if low else load(done, kind)
 

@@ -123,6 +123,34 @@ def _centroid(masks: torch.Tensor) -> torch.Tensor:
     return total / masks.sum((-2, -1)).clamp(min=1)[..., None] / masks.shape[-1]
 
 
+def energy(tracker: nn.Module, video: torch.Tensor, truth: Truth) -> Reward:
+    """Energy score of the path, for two videos of a picture: (|a - y| + |b - y|) / 2 - |a - b| / 2, image widths.
+
+    A proper score (Gneiting and Raftery 2007): its mean is lowest when videos are drawn from what the truths are drawn
+    from, so one answer to an ambiguous picture does not pay. Paths are soft centroids in the frames in which neither
+    video has lost the object, their distance is the root of the mean squared one over these frames.
+
+    Args:
+        video, truth: 2 B clips, of which 2 i and 2 i + 1 answer the same picture; a single one is paired with itself.
+    """
+    with torch.no_grad():
+        wanted = _centroid(soft_masks(tracker, truth.video, truth)[0])[::2]
+    a, presence = soft_masks(tracker, video, truth)
+    seen = truth.masks[:, 1:].any(-1).any(-1) & (presence > 0.5)
+    paths, again = _centroid(a), -1 if len(a) == 1 else 1  # where the partner of the first video is
+    found = (seen[::2] & seen[again::2]).to(a)
+
+    def apart(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+        squared = ((ours - theirs).square().sum(-1) * found).sum(1) / found.sum(1).clamp(min=1)
+        return (squared + 1e-8).sqrt()  # a root has no gradient at 0
+
+    one, other = paths[::2], paths[again::2]
+    score = (apart(one, wanted) + apart(other, wanted) - apart(one, other)) / 2
+    counted = found.any(1) & truth.masks[::2, 0].any(-1).any(-1)
+    whose = torch.arange(len(a), device=a.device) // 2
+    return Reward(score[whose], counted[whose], (presence < 0.5).float().mean(1))
+
+
 def newton(tracker: nn.Module, video: torch.Tensor, truth: Truth, mass: float = 0.1, still: float = 0.5) -> Reward:
     """No ground truth but frame 0's mask: constant acceleration of the image motion, and an object that stays.
 
@@ -154,7 +182,9 @@ REWARD_FUNCTIONS = {  # a reward and the net it looks through
     "depth": (depth, "depth"),
     "centre": (centre, "tracker"),
     "newton": (newton, "tracker"),
+    "energy": (energy, "tracker"),
 }
+PAIRED = {"energy"}  # rewards that compare two videos of each picture
 NETS = {
     "tiny": {"tracker": lambda: load_tracker("reward"), "flow": load_flow, "depth": load_depth},
     "real": {"tracker": load_sam2, "flow": load_raft, "depth": load_depth_anything},

@@ -49,6 +49,11 @@ class Training:
     def __post_init__(self):
         check_fields(self, "training")
 
+    @property
+    def level_steps(self) -> int:
+        """How many steps are done when the learning rate begins to fall."""
+        return self.steps - int(self.decay * self.steps)
+
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of step number `step`, counted from 0."""
         up = min(1.0, (step + 1) / max(self.warmup, 1))

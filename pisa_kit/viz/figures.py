@@ -24,6 +24,7 @@ COLOURS = {  # chosen by a search: 15 CIELAB units apart for colour-blind reader
     "base": "#f3357f",
     "PSFT": "#4275c0",
     "ambiguous PSFT": "#463e80",
+    "energy score": "#8e00f4",
     "seg": "#8ac74f",
     "flow": "#871956",
     "depth": "#3d4cac",

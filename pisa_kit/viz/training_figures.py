@@ -1,9 +1,10 @@
-"""Figures about training: the loss, rewards beside held-out metrics, ablations."""
+"""Figures about training: the loss, rewards beside held-out metrics, ablations, effects."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from pisa_kit.viz.figures import COLOURS, LABELS, colour, panels
 
@@ -67,4 +68,32 @@ def ablation(summary: pd.DataFrame, by: str, metrics: list[str], levels: dict[st
         axis.set(xlabel=by, title=LABELS.get(metric, metric))
     axes[0, 0].legend(frameon=False, fontsize="small")
     figure.supxlabel(f"n = {summary['n'].max()} clips per point; bars: 95 % interval over clips and seeds", fontsize=8)
+    return figure
+
+
+def effects(table: pd.DataFrame) -> Figure:
+    """The paper's effects and ours on one axis of relative change.
+
+    Args:
+        table: from `report.effects`.
+    """
+    figure, axis = plt.subplots(figsize=(7, 0.8 + 0.55 * len(table)))
+    for place, row in enumerate(table.itertuples()):
+        bars = [[row.mean - row.low], [row.high - row.mean]]
+        axis.errorbar(row.mean, place, xerr=bars, fmt="o", color=colour(row.method), capsize=3)
+        axis.plot(row.paper, place, "D", color="0.4", markerfacecolor="white", markersize=8, zorder=0)
+        axis.plot(row.ceiling, place, "|", color="black", markersize=18, markeredgewidth=2)
+    marks = {
+        "paper": ("D", "0.4", "white"),
+        "here": ("o", "0.2", "0.2"),
+        "best guess from one picture": ("|", "k", "k"),
+    }
+    for label, (mark, tone, face) in marks.items():
+        axis.plot([], [], mark, color=tone, markerfacecolor=face, label=label)
+    axis.axvline(0, color="0.8", zorder=-1)
+    axis.set_yticks(range(len(table)), table["what"])
+    axis.invert_yaxis()
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.set_xlabel("change on unseen objects; bars: 95 % interval over clips and seeds")
+    axis.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
