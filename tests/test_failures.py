@@ -7,9 +7,11 @@ import pytest
 
 from pisa_kit.metrics.failures import LABELS, pace
 from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.settings import Ranges
 from pisa_kit.sim.simulate import simulate
 
-SCENES = [sample(seed) for seed in range(4)]
+APART = Ranges(size=(0.3, 0.5), height=(0.9, 1.25))  # the object leaves the place it hung in
+SCENES = [sample(seed, APART) for seed in range(4)]
 TRUTHS = [simulate(scene, 64, 17, 16) for scene in SCENES]
 
 

@@ -194,6 +194,13 @@ def test_restitution_is_rebound_speed_over_impact_speed(restitution):
     assert np.sqrt(bottom[lowest:].max() / 1.0) == pytest.approx(restitution, abs=0.04)
 
 
+@pytest.mark.parametrize("shape", ["cylinder", "mug"])
+def test_what_has_come_to_rest_does_not_leap(shape):
+    drawn = [sample(seed).with_drop(shape=shape) for seed in [500, 632, 745, *range(30)]]
+    motions = [run_physics(mujoco_model.build(s, 64), s, 33, FPS) for s in drawn]
+    assert max((motion["poses"][:, -1, 2] - motion["poses"][0, -1, 2]).max() for motion in motions) <= 0
+
+
 def test_gravity_is_a_parameter():
     slow = replace(scene(2, others=(0, 0)), gravity=2.0)
     contacts = run_physics(mujoco_model.build(slow, 64), slow, 33, FPS)["contacts"]

@@ -10,6 +10,7 @@ from pisa_kit.core.errors import InputError
 from pisa_kit.perception.nets import DepthNet, FlowNet, MaskTracker, UNet, depth_loss, erase, flow_loss, tracking_loss
 from pisa_kit.perception.tensors import to_video
 from pisa_kit.sim.scenes import sample
+from pisa_kit.sim.settings import Ranges
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.training.loop import train
 from pisa_kit.training.settings import Training
@@ -19,7 +20,8 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="module")
 def drops() -> tuple[torch.Tensor, torch.Tensor]:
-    clips = [simulate(sample(seed), 32, 9, 16) for seed in range(8)]
+    small = Ranges(size=(0.3, 0.5))  # larger things overlap their later places: nothing shows what is behind them
+    clips = [simulate(sample(seed, small), 32, 9, 16) for seed in range(8)]
     return to_video(np.stack([clip.frames for clip in clips])), torch.from_numpy(np.stack([c.dropped for c in clips]))
 
 

@@ -98,6 +98,11 @@ def _mesh(vertices_faces, **options) -> Part:
     return Part("mesh", vertices=vertices_faces[0], faces=vertices_faces[1], **options)
 
 
+def _cylinder(radius: float, half: float) -> Part:
+    """What a cylinder touches with: a prism, for MuJoCo divides by a standing cylinder's tilt and may fling it up."""
+    return _mesh(lathe([(0, -half), (radius, -half), (radius, half), (0, half)], segments=64), visible=False)
+
+
 def _between(low: float, high: float, share: float) -> float:
     return low + (high - low) * share
 
@@ -106,7 +111,7 @@ def _mug(p, q):
     r, h, wall = _between(0.34, 0.44, p), _between(0.42, 0.5, q), 0.05
     cup = lathe([(0, -h), (r, -h), (r, h), (r - wall, h), (r - wall, -h + wall), (0, -h + wall)])
     handle = _mesh(tube(0.24, 0.055, arc=np.pi), position=np.array([r - 0.03, 0, 0]))
-    return [_mesh(cup, solid=False), Part("cylinder", np.array([r, h, 0]), visible=False), handle]
+    return [_mesh(cup, solid=False), _cylinder(r, h), handle]
 
 
 def _bottle(p, q):
@@ -135,7 +140,10 @@ def _torus(p, q):
 _MAKERS = {
     "box": lambda p, q: [Part("box", np.array([0.5, _between(0.25, 0.5, p), _between(0.25, 0.5, q)]))],
     "sphere": lambda p, q: [Part("sphere", np.full(3, 0.5))],
-    "cylinder": lambda p, q: [Part("cylinder", np.array([_between(0.2, 0.45, p), 0.5, 0]))],
+    "cylinder": lambda p, q: [
+        Part("cylinder", np.array([(r := _between(0.2, 0.45, p)), 0.5, 0]), solid=False),
+        _cylinder(r, 0.5),
+    ],
     "capsule": lambda p, q: [Part("capsule", np.array([(r := _between(0.18, 0.32, p)), 0.5 - r, 0]))],
     "ellipsoid": lambda p, q: [Part("ellipsoid", np.array([0.5, _between(0.25, 0.4, p), _between(0.25, 0.4, q)]))],
     "cone": _cone,
