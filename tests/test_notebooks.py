@@ -94,7 +94,7 @@ def test_numbers(smoke):
     results = {name: entry["results"] for name, entry in json.loads((folder / "results.json").read_text()).items()}
     assert list(results) == [path.stem for path in NOTEBOOKS]
     assert sum("running" in line for line in lines) == len(NOTEBOOKS)
-    assert results["00_watch_stuff_drop"]["g_eff_median"] == pytest.approx(9.81, rel=0.03)
+    assert results["00_watch_stuff_drop"]["g_eff_median"] == pytest.approx(9.81, rel=0.02)
     baseline = results["01_baseline_evaluation"]
     assert baseline["phone_gravity"]["value"] == pytest.approx(9.81, rel=0.10)
     assert baseline["scored"] == baseline["pairs"] > 0

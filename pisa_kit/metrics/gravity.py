@@ -28,8 +28,18 @@ class FreeFall:
     frames: int
 
 
+def metres_per_pixel(truth: Clip) -> float:
+    """What a pixel of the dropped object's way is, metres: Z / f, less what one sees of a near body, its front.
+
+    The outline of a sphere of radius R is centred Z^2 / (Z^2 - R^2) times as far from the axis as its centre; in pixels
+    that is 1 + area / (pi f^2), which is used for every shape.
+    """
+    focal = truth.camera.focal
+    return truth.poses[0, -1, 1] / focal / (1 + truth.dropped[0].sum() / (np.pi * focal**2))
+
+
 def drop_pixels(truth: Clip) -> float:
-    """Image distance the dropped object falls before its first contact: f g t^2 / (2 Z), pixels, t its true time.
+    """Image distance the dropped object falls before its first contact: g t^2 / 2 in pixels, t its true time.
 
     This is the truth's knowledge of where the contact is, not something seen in the video.
 
@@ -42,7 +52,7 @@ def drop_pixels(truth: Clip) -> float:
     if len(truth.contacts) == 0:
         return float("nan")
     gravity = truth.info["scene"]["gravity"] if "scene" in truth.info else GRAVITY
-    return float(truth.camera.focal * gravity * truth.contacts[0] ** 2 / 2 / truth.poses[0, -1, 1])
+    return float(gravity * truth.contacts[0] ** 2 / 2 / metres_per_pixel(truth))
 
 
 def fit_free_fall(y: np.ndarray, fps: float, drop: float | None = None) -> FreeFall:
@@ -65,9 +75,9 @@ def fit_free_fall(y: np.ndarray, fps: float, drop: float | None = None) -> FreeF
     return FreeFall(float(line.intercept), float(line.slope), residual, int(seen.sum()))
 
 
-def g_eff(y: np.ndarray, fps: float, metres_per_pixel: float, drop: float | None = None) -> float:
-    """Effective gravity in m/s^2: the acceleration in the image (`fit_free_fall`) times Z / f (arXiv 2512.02016)."""
-    return fit_free_fall(y, fps, drop).acceleration * metres_per_pixel
+def g_eff(y: np.ndarray, fps: float, scale: float, drop: float | None = None) -> float:
+    """Effective gravity in m/s^2: the acceleration in the image (`fit_free_fall`) times metres per pixel (arXiv 2512.02016)."""
+    return fit_free_fall(y, fps, drop).acceleration * scale
 
 
 def describe(masks: np.ndarray, fps: float, truth: Clip) -> dict[str, float]:
@@ -84,11 +94,11 @@ def describe(masks: np.ndarray, fps: float, truth: Clip) -> dict[str, float]:
         raise InputError(truth.name, "masks", problem, "Resize the prediction to the truth's size.")
     y = track(masks)[:, 1]
     if truth.camera is None or truth.poses is None or truth.contacts is None:
-        true, metres_per_pixel, drop = fall_time(track(truth.dropped)[:, 1], truth.fps), float("nan"), None
+        true, scale, drop = fall_time(track(truth.dropped)[:, 1], truth.fps), float("nan"), None
     else:
         true, drop = (truth.contacts[0], drop_pixels(truth)) if len(truth.contacts) else (float("nan"), None)
-        metres_per_pixel = truth.poses[0, -1, 1] / truth.camera.focal
-    measured = {"g_eff": g_eff(y, fps, metres_per_pixel, drop), "fall_time": fall_time(y, fps, drop)}
+        scale = metres_per_pixel(truth)
+    measured = {"g_eff": g_eff(y, fps, scale, drop), "fall_time": fall_time(y, fps, drop)}
     return measured | {"fall_time_error": measured["fall_time"] - true, "bounce": bounce(y, fps, drop)}
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from pisa_kit.clips.clip import Clip
 from pisa_kit.metrics.fall_time import track
+from pisa_kit.metrics.gravity import metres_per_pixel
 
 COLOURS = {  # chosen by a search: 15 CIELAB units apart for colour-blind readers too, see test_plots.py
     "truth": "#000000",
@@ -134,7 +135,7 @@ def gallery(pictures: dict[str, np.ndarray], columns: int = 6, title: str = "") 
 def drop(clip: Clip) -> Figure:
     """A simulated drop: chronophotograph, and the fallen distance seen in the picture against g t^2 / 2."""
     t, height = clip.times, track(clip.dropped)[:, 1]
-    metres = (height - height[0]) * clip.poses[0, -1, 1] / clip.camera.focal
+    metres = (height - height[0]) * metres_per_pixel(clip)
     picture = chronophotograph(clip.frames, clip.dropped, step=max(1, round(clip.fps / 16)))
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.4), width_ratios=[1, 1.4])
     _picture(left, picture)
@@ -239,7 +240,7 @@ def intervals(summary: pd.DataFrame, metrics: list[str]) -> Figure:
 
 def histograms(values: dict[str, np.ndarray], label: str, truth: float | None = None, bins=30) -> Figure:
     """Overlaid histograms, one per method; `truth` is drawn as a black line, methods' medians are in the legend."""
-    figure, axis = plt.subplots(figsize=(6.5, 3))
+    figure, axis = plt.subplots(figsize=(8.8, 3))
     finite = {name: array[np.isfinite(array)] for name, array in values.items()}
     edges = np.histogram_bin_edges(np.concatenate(list(finite.values())), bins)
     for name, array in finite.items():
@@ -250,7 +251,7 @@ def histograms(values: dict[str, np.ndarray], label: str, truth: float | None = 
     if truth is not None:
         axis.axvline(truth, color=COLOURS["truth"], label=f"truth {truth:g}")
     axis.set(xlabel=label, ylabel="Clips")
-    axis.legend(frameon=False, fontsize="small")
+    axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

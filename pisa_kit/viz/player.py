@@ -19,7 +19,7 @@ from pisa_kit.clips.clip import Clip
 from pisa_kit.core.checks import check
 from pisa_kit.core.errors import InputError
 from pisa_kit.metrics.fall_time import fall_time, track
-from pisa_kit.metrics.gravity import describe, drop_pixels, fit_free_fall
+from pisa_kit.metrics.gravity import describe, drop_pixels, fit_free_fall, metres_per_pixel
 from pisa_kit.metrics.l2_chamfer_iou import fixed, per_frame
 from pisa_kit.sim.probes import Cell
 from pisa_kit.sim.settings import GRAVITY
@@ -83,7 +83,7 @@ def clip_view(truth: Clip, predictions: dict[str, Clip]) -> dict:
     """
     true = _track_view("truth", truth, truth) | {"truth": True}
     if truth.camera is not None and truth.poses is not None:
-        true["metres_per_pixel"] = truth.poses[0, -1, 1] / truth.camera.focal
+        true["metres_per_pixel"] = metres_per_pixel(truth)
         gravity = truth.info["scene"]["gravity"] if "scene" in truth.info else GRAVITY
         times = np.linspace(0, truth.contacts[0] if len(truth.contacts) else truth.times[-1], 24)
         start = track(truth.dropped[:1])[0]
@@ -126,7 +126,7 @@ def _track_view(name: str, clip: Clip, truth: Clip) -> dict:
         "speed": speed,
         "landing": landing,
         "fit": fall if np.isfinite(fit.acceleration) else None,
-        "g": fit.acceleration * truth.poses[0, -1, 1] / truth.camera.focal if known else None,
+        "g": fit.acceleration * metres_per_pixel(truth) if known else None,
     }
 
 
