@@ -46,11 +46,11 @@ MINI = Preset(
     seeds=(0,),
     data=Data(test_clips=40, validation_clips=24, generic_clips=40, phone_resamples=400),
     psft=Psft(
-        Training(250, 16, 4e-3, decay=0.5, ema=0.98, optimizer="muon", place_weight="moving"),
+        Training(400, 16, 4e-3, decay=0.5, ema=0.98, optimizer="muon", place_weight="moving"),
         clips=1024,
         data_sizes=(16, 128, 1024),
         data_steps=125,
-        step_counts=(125, 250),
+        step_counts=(125, 400),
         place_weights=(),
     ),
     oro=Oro(
