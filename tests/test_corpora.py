@@ -32,6 +32,15 @@ def test_a_corpus_is_whole_and_made_once(kind, tmp_path):
     assert np.array_equal(frames[4], Corpus(kind, 5).clip(4).frames)
 
 
+def test_half_of_pairs_drop_two_things_and_noon_is_noon():
+    def falling(clip):
+        return sum(clip.poses[0, :, 2] - clip.poses[8, :, 2] > 0.1)
+
+    assert [falling(Corpus("pairs", 4).clip(index)) for index in range(4)] == [1, 2, 1, 2]
+    scenes = [Corpus("noon", 3).clip(index).info["scene"] for index in range(3)]
+    assert {tuple(scene["sun"]) for scene in scenes} == {(0.0, 0.0, -1.0)}
+
+
 def test_truth_is_the_simulators(tmp_path):
     recipe = Corpus("anything", 4, truth=True)
     folder = write_corpus(tmp_path / "with", recipe, workers=1)

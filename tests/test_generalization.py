@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from pisa_kit.metrics.evaluation import before_contact, evaluate_videos
-from pisa_kit.metrics.generalization import checks, ratio_of_heights
+from pisa_kit.metrics.generalization import checks, outside, ratio_of_heights
 from pisa_kit.metrics.statistics import slopes
 from pisa_kit.perception.trackers import track_clips
 from pisa_kit.sim import references
-from pisa_kit.sim.probes import cells, focus, release_two, scenes_in
+from pisa_kit.sim.probes import cells, focus, noon, release_two, scenes_in, shadow_distance
 from pisa_kit.sim.scenes import Scene
 from pisa_kit.sim.settings import Ranges
 from pisa_kit.sim.simulate import simulate
@@ -44,6 +44,29 @@ def test_cells_lie_in_view_and_know_the_training_range():
         for scene in scenes_in(cell, RANGES, range(3)):
             assert cell.distance[0] <= scene.distance <= cell.distance[1] and scene.in_view()
             assert cell.height[0] - 1e-6 <= scene.height <= cell.height[1] + 1e-6
+
+
+def test_at_noon_the_picture_tells_the_distance_and_otherwise_it_does_not():
+    grid = cells((2.0, 3.5, 5.0), (0.5, 1.25), RANGES)
+
+    def wrong(at_noon):
+        scenes = [scene for cell in grid for scene in scenes_in(cell, RANGES, range(10), at_noon)]
+        told = [shadow_distance(simulate(scene, **VIDEO)) / scene.distance - 1 for scene in scenes]
+        return np.nanmedian(np.abs(told)), np.isnan(told).mean()
+
+    (at_noon, hidden), (otherwise, _) = wrong(True), wrong(False)
+    assert at_noon < 0.05 and hidden < 0.2 and otherwise > 2 * at_noon
+    assert {noon(seed, RANGES).camera_height for seed in range(5)} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("codec", "tuned", "inside", "said"),
+    [(1.2, 1.1, 0.1, "passes"), (1.2, 2.0, 0.1, "fails"), (1.2, 1.0, 0.9, "fails"), (1.9, 1.1, 0.1, "cannot")],
+)
+def test_outside_in_pictures_that_tell_the_distance(codec, tuned, inside, said):
+    rows = [("ideal", 1.0, 0.05), ("codec", codec, 0.1), ("PSFT, noon", tuned, inside), ("best guess", 9.0, 0.1)]
+    ratios = pd.DataFrame(rows, columns=["method", "value", "inside"])
+    assert outside(ratios)["PSFT, noon"].startswith(said)
 
 
 def test_two_objects_fall_together_as_the_formula_says(pairs):

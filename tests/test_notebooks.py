@@ -152,7 +152,17 @@ def test_oro_numbers(smoke):
 def test_generalization_numbers(smoke):
     folder, _ = smoke
     results = json.loads((folder / "results" / "04_generalization.json").read_text())
-    methods = {"base", "PSFT", *PRESETS["smoke"].oro.rewards, "ideal", "codec", "best guess", "slow gravity", "frozen"}
+    methods = {
+        "base",
+        "PSFT",
+        *PRESETS["smoke"].oro.rewards,
+        "PSFT, pairs",
+        "ideal",
+        "codec",
+        "best guess",
+        "slow gravity",
+        "frozen",
+    }
     gravity = {row["method"]: row["value"] for row in results["gravity"]}
     assert set(gravity) == methods
     assert gravity["ideal"] == pytest.approx(9.81, rel=0.05) and gravity["slow gravity"] == pytest.approx(1.77, rel=0.2)
@@ -164,6 +174,9 @@ def test_generalization_numbers(smoke):
     passed = {row.pop("method"): row for row in results["checks"]}
     assert passed["ideal"]["falls"] == passed["ideal"]["everywhere"] == "passes"
     assert {*passed["slow gravity"].values(), *passed["frozen"].values()} == {"fails"}
+    noon = {row["method"]: row["value"] for row in results["noon"]}
+    assert set(noon) == {"PSFT", "PSFT, noon", "ideal", "codec", "frozen"} and noon["frozen"] == 1
+    assert results["distance_told_within"]["inside"] < 0.05
 
 
 def test_distribution_numbers(smoke):
@@ -186,6 +199,8 @@ def test_report_page(smoke):
     assert all(row["claim"] in text for row in results["findings"])
     assert text.count("data:image/webp;base64,") >= 6
     assert sum(results["counted"].values()) == len(results["findings"])
+    assert all(row["claim"] in text for row in results["beyond"])
+    assert results["beyond"][0]["status"] != "not tested" != results["beyond"][3]["status"]
     ours = {row["method"]: row for row in results["table_1"] if row["method"].startswith("ours: ")}
     assert {f"ours: {name}" for name in ("base", "PSFT", *PRESETS["smoke"].oro.rewards)} <= set(ours)
     assert all(row["real L2"] != "-" and row["sim seen L2"] == "-" for row in ours.values())

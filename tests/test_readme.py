@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pisa_kit.study import report, tables
+from pisa_kit.study.beyond import beyond
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,5 +35,5 @@ def test_tables(results):
     for file in ("README.md", "docs/results.md"):
         text = (ROOT / file).read_text(encoding="utf-8")
         assert "\n".join(lines) in text, file
-    found = tables.as_markdown(report.findings(results))
-    assert "\n".join(found) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for found in (report.findings(results), beyond(results)):
+        assert "\n".join(tables.as_markdown(found)) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")

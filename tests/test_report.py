@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pisa_kit.study import report, tables
+from pisa_kit.study.beyond import DOES_NOT_HOLD, HOLDS, beyond
 from pisa_kit.study.report import CANNOT_BE_ASKED, NOT_REPRODUCED, NOT_TESTED, REPRODUCED
 from pisa_kit.viz import training_figures
 
@@ -152,6 +153,39 @@ def test_what_cannot_be_measured_or_asked_is_not_a_finding(results, landed, alig
     results["05_distribution"] = {"verdicts": [line, codec]}
     found = report.findings(results)[-1]
     assert found.status == status and "(not measurable)" in found.ours and "0.001 s" in found.ceiling
+
+
+def test_claims_beyond_the_paper_follow_their_tests():
+    ratio = {"value": 1.2, "low": 0.9, "high": 1.6, "n": 9}
+    pair = {"kind": "different heights", "value": 1.01, "measured": 12, "videos": 16}
+    fall = {"wasserstein": 0.01, "spread": 0.9, "aligned": "fails"}
+    best = {"choice": "seg", "N": 8, "gain": 0.01, "gain_low": 0.001, "gain_high": 0.02, "n": 9}
+    results = {
+        "04_generalization": {
+            "noon": [ratio | {"method": "PSFT, noon", "verdict": "passes"}],
+            "distance_told_within": {"inside": 0.01, "outside": 0.02},
+            "outside_over_inside": [ratio | {"method": "PSFT"}],
+            "two_objects": [pair | {"method": name} for name in ("PSFT", "PSFT, pairs", "best guess")],
+            "checks": [{"method": "PSFT, pairs", "two objects": "cannot be asked here: best guess"}],
+        },
+        "05_distribution": {
+            "verdicts": [fall | {"method": name} for name in ("energy score", "ambiguous PSFT", "codec")]
+        },
+        "03_oro": {
+            "best_of": [best, best | {"choice": "oracle"}],
+            "without_gradient": [
+                row(name, "unseen", "fixed_l2", 0.1) for name in ("PSFT", "seg, gradient", "seg, nft")
+            ],
+        },
+    }
+    found = beyond(results)
+    assert [one.status for one in found] == [HOLDS, CANNOT_BE_ASKED, DOES_NOT_HOLD, HOLDS, HOLDS]
+    assert "2.0% outside" in found[0].ceiling and "12 of 16" in found[1].ours
+    lines = tables.as_markdown(found)
+    assert all(line.count("|") == lines[0].count("|") for line in lines) and "paper" not in tables.as_frame(found)
+    assert {one.status for one in beyond({})} == {NOT_TESTED}
+    without = results["04_generalization"] | {"noon": [], "two_objects": []}
+    assert [one.status for one in beyond({"04_generalization": without})][:2] == [NOT_TESTED] * 2
 
 
 def test_nothing_has_run():

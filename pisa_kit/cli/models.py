@@ -157,12 +157,12 @@ def train(
     from pisa_kit.core.checks import Seed, check
     from pisa_kit.core.devices import processes
     from pisa_kit.core.errors import check_choice
-    from pisa_kit.study.run import AMBIGUOUS, open_run
+    from pisa_kit.study.run import STAGE_OF, open_run
 
     use_tracker(log_with)
     check(Seed, seed, "arguments", "seed")
     run = open_run(" ".join([preset, *set]), runs, str(model) if model else None)
-    check_choice(method, ("PSFT", *AMBIGUOUS, *run.preset.oro.rewards), "method")
+    check_choice(method, ("PSFT", *STAGE_OF, *run.preset.oro.rewards), "method")
     with processes().main_process_first():  # clips and latents are made once
         run.prepare(method, seed)
     run.model(method, seed)

@@ -19,7 +19,7 @@ PERCEPTION = ("perception/trackers", "perception/flow", "perception/depth", "per
 TRAINING = (*MODEL, "models/adapters", "training/psft", "training/loop", "training/optimizers")
 CODE = {  # kind of artefact: the modules that decide what is in it
     "clips": CLIPS,
-    "drops": (*CLIPS, "sim/worlds", "sim/corpora", "sim/diet"),
+    "drops": (*CLIPS, "sim/worlds", "sim/probes", "sim/corpora", "sim/diet"),
     "references": (*CLIPS, *MODEL, "sim/references", "perception/guess", "perception/nets"),
     "latents": (*MODEL, "sim/corpora", "training/latents"),
     "guess": (

@@ -76,7 +76,7 @@ def fit_free_fall(y: np.ndarray, fps: float, drop: float | None = None) -> FreeF
 
 
 def g_eff(y: np.ndarray, fps: float, scale: float, drop: float | None = None) -> float:
-    """Effective gravity in m/s^2: the acceleration in the image (`fit_free_fall`) times metres per pixel (arXiv 2512.02016)."""
+    """Effective gravity in m/s^2: acceleration in the image (`fit_free_fall`) times metres per pixel (2512.02016)."""
     return fit_free_fall(y, fps, drop).acceleration * scale
 
 

@@ -14,6 +14,7 @@ from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import read_npz, write_npz
 from pisa_kit.sim.diet import diet_clip, recolour
+from pisa_kit.sim.probes import noon, release_two
 from pisa_kit.sim.scenes import COLOURS, SHAPES, SPLITS, article, sample
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.sim.simulate import simulate
@@ -22,7 +23,7 @@ from pisa_kit.sim.worlds import ambiguous_scene, between
 CORPUS_SEED = 1_000_000  # scene seeds of pre-training; PSFT's count up from 0, held-out ones from 10,000,000
 SHARD = 100  # clips per file
 TRUTH = ("depth", "flow")  # what a corpus may also store
-KINDS = ("drops", "ambiguous", "diet", "anything")
+KINDS = ("drops", "ambiguous", "noon", "pairs", "diet", "anything")
 DROPS = 0.5  # share of drops in "anything"
 
 
@@ -31,7 +32,8 @@ class Corpus:
     """What a corpus holds.
 
     Args:
-        kind: "drops" of seen objects on seen backgrounds; "ambiguous" ones, whose picture shows many worlds; "diet",
+        kind: "drops" of seen objects on seen backgrounds; "ambiguous" ones, whose picture shows many worlds; drops at
+            "noon", whose picture tells the distance (`probes.noon`); "pairs", half of which drop two things; "diet",
             generic motion of anything (`diet.diet_clip`); "anything", half of it, half drops, seen and unseen, any
             object's mask.
         count: clips.
@@ -59,8 +61,9 @@ class Corpus:
             return diet_clip(seed, self.ranges, self.video, pans=not self.truth)
         if self.kind == "ambiguous":
             return simulate(ambiguous_scene(seed, self.ranges, between(*self.prior)), **asdict(self.video))
-        if self.kind == "drops":
-            return simulate(sample(seed, self.ranges), **asdict(self.video))
+        if self.kind in ("drops", "noon", "pairs"):
+            draw = {"noon": noon, "pairs": release_two if index % 2 else sample}.get(self.kind, sample)
+            return simulate(draw(seed, self.ranges), **asdict(self.video))
         scene = sample(seed, self.ranges, *map(str, rng.choice(SPLITS, 2)))
         return simulate(recolour(scene, seed) if rng.random() < 0.5 else scene, **asdict(self.video))
 

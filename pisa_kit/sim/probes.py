@@ -1,14 +1,16 @@
-"""Scenes that probe generalization: cells of a map of distance and height, two objects released together (PISA)."""
+"""Scenes that probe generalization: a map of distance and height (PISA), noon, two objects released together."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from pisa_kit.clips.clip import Clip
 from pisa_kit.core.errors import InputError
 from pisa_kit.sim.scenes import Scene, sample
 from pisa_kit.sim.settings import Ranges
+from pisa_kit.sim.simulate import simulate
 
 TRIES = 200  # draws of two objects that are both in view and apart
 RATIOS = (1.3, 3.0)  # of the two heights of `release_two`, low and high
@@ -42,10 +44,43 @@ def cells(distances: tuple[float, ...], heights: tuple[float, ...], ranges: Rang
     return found
 
 
-def scenes_in(cell: Cell, ranges: Ranges, seeds: range) -> list[Scene]:
-    """Scenes of seen objects whose distance and height lie in the cell."""
+def scenes_in(cell: Cell, ranges: Ranges, seeds: range, at_noon: bool = False) -> list[Scene]:
+    """Scenes of seen objects whose distance and height lie in the cell, maybe at `noon`."""
     inside = replace(ranges, distance=cell.distance, height=cell.height)
-    return [sample(seed, inside) for seed in seeds]
+    return [(noon if at_noon else sample)(seed, inside) for seed in seeds]
+
+
+# --- a picture that tells the distance -------------------------------------------------------------------------
+
+NOON_CAMERA, NOON_TILE = 0.5, 0.5  # metres: height of the camera, side of a tile of the floor
+SHADOW = 6.0  # grey levels by which a shadow darkens the floor, at least
+
+
+def noon(seed: int, ranges: Ranges) -> Scene:
+    """A scene of seen objects at noon: the sun straight above, the camera always as high, tiles of one size.
+
+    A shadow v pixels below the horizon is then f c / v away, and so is what hangs above it. At other hours neither the
+    sun nor the camera's height is known, and the picture leaves the distance open.
+    """
+    scene = sample(seed, replace(ranges, camera_height=(NOON_CAMERA, NOON_CAMERA)))
+    return replace(scene, sun=(0.0, 0.0, -1.0), floor=replace(scene.floor, tile=NOON_TILE))
+
+
+def shadow_distance(clip: Clip) -> float:
+    """How far away the dropped object is by the shadow in frame 0 of a clip at `noon`, metres; NaN if it is hidden.
+
+    The shadow is what darkens when the object hangs there; where it lies is read in the picture.
+    """
+    scene = Scene.from_dict(clip.info["scene"], clip.name)
+    x, y, z = scene.dropped.position
+    gone = replace(scene, things=(*scene.things[:-1], replace(scene.dropped, position=(x + 50.0, y, z))))
+    empty = simulate(gone, clip.frames.shape[1], 1, clip.fps).frames[0].astype(float)
+    below = np.arange(len(empty)) + 0.5 - clip.camera.center[1]
+    darker = (empty - clip.frames[0]).mean(-1) * ~binary_dilation(clip.dropped[0], iterations=2)
+    darker *= (darker > SHADOW) & (below > 0)[:, None]
+    if not darker.any():
+        return float("nan")
+    return float(clip.camera.focal * scene.camera_height * darker.sum() / (darker.sum(1) @ below))
 
 
 # --- two objects -----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pisa_kit.core.parallel import WORKERS, results_of
 from pisa_kit.core.progress import Bar
 from pisa_kit.perception.prepare import read_prepared
 from pisa_kit.sim import motion
-from pisa_kit.sim.corpora import Corpus, read_corpus, write_corpus
+from pisa_kit.sim.corpora import KINDS, Corpus, read_corpus, write_corpus
 from pisa_kit.sim.datasets import Recipe, read_dataset, write_dataset
 from pisa_kit.sim.probes import Cell, cells, release_two, scenes_in
 from pisa_kit.sim.scenes import Scene, sample
@@ -34,7 +34,13 @@ HELD_OUT = {  # split: first scene seed beyond the preset's, objects, background
     "unseen backgrounds": (5_000_000, "seen", "unseen"),
     "validation": (3_000_000, "seen", "seen"),
 }
-STAGES = {"psft": 0, "ambiguous": TRAINING_SEEDS // 4, "oro": TRAINING_SEEDS // 2}  # first scene seed of a seed's
+STAGES = {  # first scene seed of a seed's
+    "psft": 0,
+    "ambiguous": TRAINING_SEEDS // 4,
+    "oro": TRAINING_SEEDS // 2,
+    "noon": 3 * TRAINING_SEEDS // 4,
+    "pairs": 7 * TRAINING_SEEDS // 8,
+}
 MAP, PAIRS, EQUAL_PAIRS, PICTURES = (number * 1_000_000 for number in (6, 7, 8, 9))  # more first scene seeds
 
 
@@ -78,15 +84,21 @@ class ClipStore:
         jobs = {f"{number:05d}": partial(simulate, scene, **asdict(video)) for number, scene in enumerate(scenes)}
         return make_clips(folder, jobs, f"simulating {name}")
 
-    def map_clips(self) -> tuple[list[Clip], list[Cell]]:
-        """Held-out drops all over the map of distance and height, and the cell each of them is in."""
+    def map_clips(self, at_noon: bool = False) -> tuple[list[Clip], list[Cell]]:
+        """Held-out drops all over the map of distance and height, and the cell each of them is in.
+
+        Args:
+            at_noon: in pictures that tell the distance (`probes.noon`).
+        """
         preset = self.preset
         grid = cells(preset.generalization.distances, preset.generalization.heights, preset.data.ranges)
         first, scenes = preset.data.test_seed + MAP, []
         for number, cell in enumerate(grid):
             seeds = range(first + 1000 * number, first + 1000 * number + preset.generalization.clips)
-            scenes += scenes_in(cell, preset.data.ranges, seeds)
-        return self.simulated("map", scenes), [cell for cell in grid for _ in range(preset.generalization.clips)]
+            scenes += scenes_in(cell, preset.data.ranges, seeds, at_noon)
+        return self.simulated("noon" if at_noon else "map", scenes), [
+            cell for cell in grid for _ in range(preset.generalization.clips)
+        ]
 
     def pairs(self, same_height: bool) -> list[Clip]:
         """Held-out clips of two objects that fall together (`probes.release_two`)."""
@@ -155,13 +167,18 @@ class ClipStore:
         """
         return read_corpus(self._drops_folder(seed, stage))
 
+    def count_of(self, stage: str) -> int:
+        """How many training drops a stage has."""
+        named = {"ambiguous": self.preset.distribution.clips, "oro": self.preset.oro.clips}
+        return named.get(stage, self.preset.psft.clips)
+
     def _drops_folder(self, seed: int, stage: str, mixed: bool = True) -> Path:
         """Of simulated drops, or, where the preset names a source and `mixed`, of the source's clips among them."""
         preset, first = self.preset, TRAINING_SEEDS * seed + STAGES[stage]
-        count = {"psft": preset.psft.clips, "ambiguous": preset.distribution.clips, "oro": preset.oro.clips}[stage]
+        count = self.count_of(stage)
         source, data = getattr(getattr(preset, stage, None), "source", "") if mixed else "", preset.data
         theirs = paper_clips.theirs_of(count, data.share) if source else 0
-        kind, folder = "ambiguous" if stage == "ambiguous" else "drops", None
+        kind, folder = stage if stage in KINDS else "drops", None
         if count > theirs:
             recipe = Corpus(kind, count - theirs, first, data.ranges, data.video, preset.distribution.prior)
             name = f"drops_{stage}_{recipe.count}_seed{seed}_{artefacts.key('drops', recipe)}"

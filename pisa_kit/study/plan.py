@@ -76,7 +76,7 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     one = forward(parts, preset, batch, dtype)
     weights, state = memory(parts, training, dtype)
     steps = len(preset.seeds) * (
-        training.steps  # on ambiguous drops
+        training.steps * (1 + len(preset.generalization.trained_in))  # on ambiguous and other drops
         + max((training.steps, *preset.psft.step_counts))
         + sum(preset.psft.data_steps for clips in preset.psft.data_sizes if clips != preset.psft.clips)
     )
@@ -128,7 +128,11 @@ def videos(preset: Preset) -> int:
     """How many videos a study films, counted from the notebooks."""
     seeds, models = len(preset.seeds), 2 + len(preset.oro.rewards)
     cells = (len(preset.generalization.distances) - 1) * (len(preset.generalization.heights) - 1)
-    each = 4 * preset.data.test_clips + cells * preset.generalization.clips + 2 * preset.generalization.pairs
+    on_map, pairs = cells * preset.generalization.clips, 2 * preset.generalization.pairs
+    each = 4 * preset.data.test_clips + on_map + pairs
+    elsewhere = on_map + len(preset.generalization.trained_in) * (
+        on_map + pairs
+    )  # PSFT at noon, and those of other drops
     ablation = (len(preset.psft.data_sizes) + len(preset.psft.step_counts) - 1) * preset.data.test_clips
     validations = (len(preset.oro.rewards) * seeds + len(preset.oro.gradient_steps) * seeds + 1) * (
         len(preset.oro.tuning.evaluations())
@@ -136,7 +140,7 @@ def videos(preset: Preset) -> int:
     pictures = seeds * 5 * preset.distribution.pictures * preset.distribution.worlds
     more = 2 * preset.data.generic_clips + 4 * preset.data.test_clips
     more += seeds * (preset.oro.tuning.training.steps * preset.oro.tuning.training.batch + 2 * preset.data.test_clips)
-    return seeds * (models * each + ablation) + validations * preset.data.validation_clips + pictures + more
+    return seeds * (models * each + ablation + elsewhere) + validations * preset.data.validation_clips + pictures + more
 
 
 def report(table: pd.DataFrame, elsewhere: bool) -> list[str]:

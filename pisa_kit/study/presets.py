@@ -46,11 +46,11 @@ MINI = Preset(
     seeds=(0,),
     data=Data(test_clips=40, validation_clips=24, generic_clips=40, phone_resamples=400),
     psft=Psft(
-        Training(400, 16, 4e-3, decay=0.5, ema=0.98, optimizer="muon", place_weight="moving"),
+        Training(250, 16, 4e-3, decay=0.5, ema=0.98, optimizer="muon", place_weight="moving"),
         clips=1024,
         data_sizes=(16, 128, 1024),
         data_steps=125,
-        step_counts=(125, 400),
+        step_counts=(125, 250),
         place_weights=(),
     ),
     oro=Oro(
@@ -93,7 +93,7 @@ GPU = Preset(  # one card of 24 to 80 GB: low-rank weights
         rewards=_rewards("seg", "flow", "depth"),
         gradient_steps=(),
     ),
-    generalization=Generalization(clips=3, pairs=20),
+    generalization=Generalization(clips=3, pairs=20, trained_in=()),
     distribution=Distribution(clips=1024, pictures=1),
 )
 PAPER = replace(  # paper.md, sections 5 and 6; it does not say how many steps, nor its ORO's sampling steps

@@ -36,6 +36,7 @@ from pisa_kit.training.settings import OroSettings
 
 RECOMMENDED = "base (recommended size)"
 AMBIGUOUS = ("ambiguous PSFT", "energy score")  # from drops whose picture shows many worlds; tuned further
+STAGE_OF = dict.fromkeys(AMBIGUOUS, "ambiguous") | {"PSFT, noon": "noon", "PSFT, pairs": "pairs"}  # other drops
 VALIDATED = ["l2", "fixed_l2", "fixed_chamfer_distance", "fixed_iou", "visibility", *APPEARANCE]
 
 
@@ -118,7 +119,7 @@ class Run(ClipStore):
 
     def prepare(self, method: str, seed: int):
         """Makes everything but models that `model` needs: clips, their latents, validation clips."""
-        stages = ["ambiguous" if method in AMBIGUOUS else "psft"]
+        stages = [STAGE_OF.get(method, "psft")]
         if method in self.preset.oro.rewards:
             stages.append("oro")
             self.held_out("validation")
@@ -129,15 +130,15 @@ class Run(ClipStore):
         """A model of the study, trained if it is not there yet.
 
         Args:
-            method: "base", "base (recommended size)", "PSFT", the name of a reward, or one of `AMBIGUOUS`.
+            method: "base", "base (recommended size)", "PSFT", the name of a reward, or one in `STAGE_OF`.
         """
         if method in ("base", RECOMMENDED):
             return self.base() if method == "base" else self.recommended()
-        if method in AMBIGUOUS:
-            tuned = self.psft(self.preset.distribution.clips, self.preset.psft.training.steps, seed, stage="ambiguous")
-            return tuned if method == AMBIGUOUS[0] else self.energy(tuned, seed)
-        tuned = self.psft(self.preset.psft.clips, self.preset.psft.training.steps, seed)
-        return tuned if method == "PSFT" else self.oro(tuned, method, seed)[0]
+        stage = STAGE_OF.get(method, "psft")
+        tuned = self.psft(self.count_of(stage), self.preset.psft.training.steps, seed, stage=stage)
+        if method == AMBIGUOUS[1]:
+            return self.energy(tuned, seed)
+        return tuned if method == "PSFT" or method in STAGE_OF else self.oro(tuned, method, seed)[0]
 
     def psft(
         self, clips: int, steps: int, seed: int, watch=None, stage: str = "psft", place_weight: str | None = None
@@ -148,7 +149,7 @@ class Run(ClipStore):
 
         Args:
             watch: see `loop.train`.
-            stage: "psft", or "ambiguous" for drops of which one picture shows many worlds.
+            stage: "psft", or a value of `STAGE_OF`: other drops, as of `corpora.Corpus`.
             place_weight: in `psft.PLACE_WEIGHTS`; None: the preset's.
         """
         training = self.preset.psft.training

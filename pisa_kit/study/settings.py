@@ -118,12 +118,14 @@ class Generalization:
         distances, heights: edges of the map's cells, metres.
         clips: held-out drops per cell.
         pairs: held-out clips of each two-object test.
+        trained_in: other drops that a PSFT of its own learns from: "noon", "pairs", see `corpora.Corpus`.
     """
 
     distances: Edges = (1.5, 2.0, 2.75, 3.5, 4.25, 5.0)
     heights: Edges = (0.25, 0.5, 0.875, 1.25, 1.625, 2.0)
     clips: Count = 6
     pairs: Count = 40
+    trained_in: tuple[Literal["noon", "pairs"], ...] = ("noon", "pairs")
 
     def __post_init__(self):
         check_fields(self, "generalization")

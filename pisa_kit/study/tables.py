@@ -68,13 +68,15 @@ def headline(results: dict[str, dict], split: str = "unseen") -> list[str]:
 
 
 def as_markdown(found: list[Finding]) -> list[str]:
-    """The lines of a Markdown table of findings."""
+    """The lines of a Markdown table of findings; without the paper's numbers where it gives none."""
     lines = ["| the paper says | its number | here | | bounded by |", "|---|---|---|---|---|"]
-    return lines + [
-        f"| {one.claim} | {one.paper} | {one.ours or '-'} | **{one.status}** | {one.ceiling or '-'} |" for one in found
-    ]
+    if not any(one.paper for one in found):
+        lines = ["| claim | here | | bounded by |", "|---|---|---|---|"]
+    rows = [(one.claim, one.paper, one.ours or "-", f"**{one.status}**", one.ceiling or "-") for one in found]
+    return lines + [f"| {' | '.join(filter(None, row))} |" for row in rows]
 
 
 def as_frame(found: list[Finding]) -> pd.DataFrame:
-    """Findings as a table: claim, paper, ours, status, ceiling."""
-    return pd.DataFrame(map(asdict, found)).drop(columns="figure")
+    """Findings as a table: claim, paper (where it says anything), ours, status, ceiling."""
+    table = pd.DataFrame(map(asdict, found)).drop(columns="figure")
+    return table if table["paper"].any() else table.drop(columns="paper")

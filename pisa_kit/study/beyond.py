@@ -1,0 +1,97 @@
+"""Questions the paper does not ask, and what this study answers."""
+
+from pisa_kit.metrics.verdicts import PASSES, asked
+from pisa_kit.study.report import CANNOT_BE_ASKED, NOT_TESTED, Finding
+
+HOLDS, DOES_NOT_HOLD = "holds", "does not hold"
+INTERVAL = "{value:.2f} [{low:.2f}, {high:.2f}], n = {n:.0f}"
+
+
+def beyond(results: dict[str, dict]) -> list[Finding]:
+    """The study's own claims; their status is "holds", "does not hold", "cannot be asked here" or "not tested".
+
+    Args:
+        results: notebook name to what it saved.
+    """
+    made = []
+    for claim, notebook, figure, measure in CLAIMS:
+        measured = measure(results[notebook]) if notebook in results else None
+        ours, status, ceiling = measured or ("", NOT_TESTED, "")
+        made.append(Finding(claim, "", ours, status, figure if measured else "", ceiling))
+    return made
+
+
+def _noon(saved) -> tuple | None:
+    found = {row["method"]: row for row in saved.get("noon", [])}
+    tuned = found.get("PSFT, noon")
+    if tuned is None or tuned["value"] is None:
+        return None
+    before = next(row for row in saved["outside_over_inside"] if row["method"] == "PSFT")
+    ours = f"error outside over inside {INTERVAL.format(**tuned)}; where it does not, {INTERVAL.format(**before)}"
+    told = saved["distance_told_within"]["outside"]
+    return ours, _status(tuned["verdict"]), f"a shadow tells the distance to within {told:.1%} outside"
+
+
+def _pairs(saved) -> tuple | None:
+    found = {row["method"]: row for row in saved["two_objects"] if row["kind"] == "different heights"}
+    if "PSFT, pairs" not in found:
+        return None
+    said = {name: _pair(found[name]) for name in ("PSFT, pairs", "PSFT", "best guess")}
+    verdict = next(row for row in saved["checks"] if row["method"] == "PSFT, pairs")["two objects"]
+    return f"{said['PSFT, pairs']}; without pairs {said['PSFT']}", _status(verdict), f"best guess: {said['best guess']}"
+
+
+def _pair(row: dict) -> str:
+    ratio = "no ratio" if row["value"] is None else f"a ratio of {row['value']:.2f}"
+    return f"{ratio}, {row['measured']} of {row['videos']} measured"
+
+
+def _energy(saved) -> tuple | None:
+    rows = {row["method"]: row for row in saved["verdicts"]}
+    tuned, before = rows.get("energy score"), rows.get("ambiguous PSFT")
+    if not tuned or tuned["wasserstein"] is None or before["wasserstein"] is None:
+        return None
+    form = "Wasserstein-1 {wasserstein:.3f} s, spread {spread:.2f} of the right one"
+    ours = f"{form.format(**tuned)}; before it {form.format(**before)}"
+    return ours, _status(tuned["aligned"]), f"the truth through the autoencoder: {form.format(**rows['codec'])}"
+
+
+def _best_of(saved) -> tuple | None:
+    rows = [row for row in saved["best_of"] if row["choice"] == "seg"]
+    if not rows:
+        return None
+    best = max(rows, key=lambda row: row["N"])
+    oracle = next(row for row in saved["best_of"] if row["choice"] == "oracle" and row["N"] == best["N"])
+    form = "official L2 lower by {gain:.4f} [{gain_low:.4f}, {gain_high:.4f}], n = {n:.0f}"
+    status = HOLDS if best["gain_low"] > 0 else DOES_NOT_HOLD
+    return f"{best['N']} videos: {form.format(**best)}", status, f"who knows the truth: by {oracle['gain']:.4f}"
+
+
+def _without_gradient(saved) -> tuple | None:
+    rows = {row["method"]: row for row in saved["without_gradient"] if row["metric"] == "fixed_l2"}
+    if "seg, gradient" not in rows:
+        return None
+    others = {name: row for name, row in rows.items() if name not in ("PSFT", "seg, gradient")}
+    said = [f"{name} {row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for name, row in rows.items()]
+    as_good = any(row["low"] <= rows["seg, gradient"]["high"] for row in others.values())
+    return f"fixed L2: {'; '.join(said)}, n = {rows['PSFT']['n']:.0f}", HOLDS if as_good else DOES_NOT_HOLD, ""
+
+
+CLAIMS = (  # claim, notebook, figure, what the notebook's results say
+    (
+        "Where the picture tells the distance, the training range does not matter.",
+        "04_generalization",
+        "04_noon_map",
+        _noon,
+    ),
+    ("Pairs among the training clips teach that two things fall alike.", "04_generalization", "04_two_objects", _pairs),
+    ("The energy score makes falls as frequent as they should be.", "05_distribution", "05_fall_times_0", _energy),
+    ("The best of several videos by a reward is better than any of them.", "03_oro", "03_best_of", _best_of),
+    ("Tuning on the reward's values alone does as well as its gradient.", "03_oro", "", _without_gradient),
+)
+
+
+def _status(verdict: str) -> str:
+    if not asked(verdict):
+        return CANNOT_BE_ASKED
+    return HOLDS if verdict == PASSES else DOES_NOT_HOLD
