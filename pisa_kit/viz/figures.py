@@ -51,7 +51,7 @@ LABELS = {
     "fall_time_error": "fall time error [s]",
     "object_colour_error": "object colour error",
     "background_psnr": "background PSNR [dB]",
-    "relative": "error before contact over frozen's",
+    "relative": "error over frozen's",
 }
 
 
