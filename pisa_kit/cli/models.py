@@ -145,7 +145,8 @@ def train(
     """Train one model of the study outside the notebooks, in one or in several processes; continues where it stopped.
 
     Args:
-        method: PSFT, "ambiguous PSFT", "energy score", or a reward of the preset, e.g. seg.
+        method: PSFT, one of other drops ("ambiguous PSFT", "energy score", "PSFT, noon", "PSFT, pairs"), or a reward
+            of the preset, e.g. seg.
         preset: As of `pisa study`.
         set: As of `pisa study`.
         model: As of `pisa study`.
