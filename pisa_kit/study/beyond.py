@@ -56,6 +56,18 @@ def _energy(saved) -> tuple | None:
     return ours, _status(tuned["aligned"]), f"the truth through the autoencoder: {form.format(**rows['codec'])}"
 
 
+def _replay(saved) -> tuple | None:
+    rows = {row["method"]: row for row in saved.get("as_said", [])}
+    if "PSFT, replay" not in rows:
+        return None
+    shares = {name: "{mean:.0%} [{low:.0%}, {high:.0%}]".format(**row) for name, row in rows.items()}
+    price = {row["method"]: row["mean"] for row in saved["replay"] if row["metric"] == "l2"}
+    ours = f"{shares['PSFT, replay']} of what does not fall moves as said, after PSFT alone {shares['PSFT']}, n = "
+    ours += f"{rows['PSFT']['n']:.0f}; official L2 {price['PSFT, replay']:.3f}, alone {price['PSFT']:.3f}"
+    status = HOLDS if rows["PSFT, replay"]["low"] > rows["PSFT"]["high"] else DOES_NOT_HOLD
+    return ours, status, f"the base: {shares['base']}, the truth: {shares['truth']}"
+
+
 def _best_of(saved) -> tuple | None:
     rows = [row for row in saved["best_of"] if row["choice"] == "seg"]
     if not rows:
@@ -78,6 +90,7 @@ def _without_gradient(saved) -> tuple | None:
 
 
 CLAIMS = (  # claim, notebook, figure, what the notebook's results say
+    ("With generic clips among the drops, captions keep their meaning.", "02_psft", "02_forgetting", _replay),
     (
         "Where the picture tells the distance, the training range does not matter.",
         "04_generalization",

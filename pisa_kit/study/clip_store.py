@@ -40,6 +40,7 @@ STAGES = {  # first scene seed of a seed's
     "oro": TRAINING_SEEDS // 2,
     "noon": 3 * TRAINING_SEEDS // 4,
     "pairs": 7 * TRAINING_SEEDS // 8,
+    "replay": 15 * TRAINING_SEEDS // 16,
 }
 MAP, PAIRS, EQUAL_PAIRS, PICTURES = (number * 1_000_000 for number in (6, 7, 8, 9))  # more first scene seeds
 
@@ -168,9 +169,11 @@ class ClipStore:
         return read_corpus(self._drops_folder(seed, stage))
 
     def count_of(self, stage: str) -> int:
-        """How many training drops a stage has."""
+        """How many training clips a stage has."""
+        psft = self.preset.psft
         named = {"ambiguous": self.preset.distribution.clips, "oro": self.preset.oro.clips}
-        return named.get(stage, self.preset.psft.clips)
+        named["replay"] = round(psft.clips * psft.replay / (1 - psft.replay))
+        return named.get(stage, psft.clips)
 
     def _drops_folder(self, seed: int, stage: str, mixed: bool = True) -> Path:
         """Of simulated drops, or, where the preset names a source and `mixed`, of the source's clips among them."""
@@ -178,7 +181,7 @@ class ClipStore:
         count = self.count_of(stage)
         source, data = getattr(getattr(preset, stage, None), "source", "") if mixed else "", preset.data
         theirs = paper_clips.theirs_of(count, data.share) if source else 0
-        kind, folder = stage if stage in KINDS else "drops", None
+        kind, folder = "diet" if stage == "replay" else stage if stage in KINDS else "drops", None
         if count > theirs:
             recipe = Corpus(kind, count - theirs, first, data.ranges, data.video, preset.distribution.prior)
             name = f"drops_{stage}_{recipe.count}_seed{seed}_{artefacts.key('drops', recipe)}"

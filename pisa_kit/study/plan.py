@@ -76,7 +76,7 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     one = forward(parts, preset, batch, dtype)
     weights, state = memory(parts, training, dtype)
     steps = len(preset.seeds) * (
-        training.steps * (1 + len(preset.generalization.trained_in))  # on ambiguous and other drops
+        training.steps * (1 + len(preset.generalization.trained_in) + (preset.psft.replay > 0))  # on other drops
         + max((training.steps, *preset.psft.step_counts))
         + sum(preset.psft.data_steps for clips in preset.psft.data_sizes if clips != preset.psft.clips)
     )

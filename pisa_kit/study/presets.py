@@ -80,6 +80,7 @@ GPU = Preset(  # one card of 24 to 80 GB: low-rank weights
         clips=1024,
         data_sizes=(16, 128, 1024),
         place_weights=(),
+        replay=0.0,
     ),
     oro=Oro(
         OroSettings(
@@ -108,6 +109,7 @@ PAPER = replace(  # paper.md, sections 5 and 6; it does not say how many steps, 
         data_steps=2500,
         step_counts=(500, 1000, 2500),
         place_weights=(),
+        replay=0.0,
     ),
     oro=replace(
         GPU.oro,

@@ -62,6 +62,7 @@ class Psft:
         data_sizes, data_steps: numbers of clips of the data ablation, and steps of its runs.
         step_counts: numbers of steps at which the training is evaluated.
         place_weights: other values of `training.place_weight` that are compared.
+        replay: share of generic clips in the training of a model that is to forget less (`replay`); 0: not trained.
     """
 
     training: Training = Training(400, 16, 4e-3, decay=0.5, ema=0.98, optimizer="muon", place_weight="moving")
@@ -71,6 +72,7 @@ class Psft:
     data_steps: Count = 400
     step_counts: tuple[Count, ...] = (100, 200, 400)
     place_weights: tuple[PlaceWeight, ...] = ("even", "below")
+    replay: Annotated[float, Field(ge=0, le=0.9)] = 0.25
 
     def __post_init__(self):
         check_fields(self, "psft")
