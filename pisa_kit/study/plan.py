@@ -139,6 +139,7 @@ def videos(preset: Preset) -> int:
     )
     pictures = seeds * 5 * preset.distribution.pictures * preset.distribution.worlds
     more = 2 * preset.data.generic_clips + 4 * preset.data.test_clips
+    more += (preset.psft.replay > 0) * (preset.data.generic_clips + preset.data.test_clips)
     more += seeds * (preset.oro.tuning.training.steps * preset.oro.tuning.training.batch + 2 * preset.data.test_clips)
     return seeds * (models * each + ablation + elsewhere) + validations * preset.data.validation_clips + pictures + more
 
