@@ -85,9 +85,11 @@ def test_what_is_computed_again_changes_no_loss_and_no_gradient(base, clips, wei
         terms["loss"].backward()
         gradient = torch.cat([p.grad.flatten() for p in base.transformer.parameters() if p.grad is not None])
         found[checkpoint] = {name: float(term.detach()) for name, term in terms.items()}, gradient
+    whole, plain = found["nothing"]
     for terms, gradient in found.values():
-        assert terms == pytest.approx(found["nothing"][0], rel=1e-4, abs=1e-6)
-        torch.testing.assert_close(gradient, found["nothing"][1], rtol=1e-3, atol=1e-5 * float(gradient.abs().max()))
+        assert terms == pytest.approx(whole, rel=1e-4, abs=1e-6)
+        # equal in float64; in float32 the loss's last digit may flip a ReLU of the nets that look at the video
+        assert float((gradient - plain).norm()) < 1e-3 * float(plain.norm())
 
 
 def test_more_steps_more_gradient_and_the_same_video(base, given, truth, rewards):
