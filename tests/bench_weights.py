@@ -6,6 +6,7 @@ trackers are compared with each other.
 """
 
 import argparse
+import itertools
 import tempfile
 from dataclasses import asdict
 from itertools import combinations
@@ -24,8 +25,9 @@ from pisa_kit.models.generation import Protocol, generate
 from pisa_kit.perception.background_tracker import track_background
 from pisa_kit.perception.tensors import to_video
 from pisa_kit.perception.trackers import load_tracker, track_net
+from pisa_kit.sim import motion, references
 from pisa_kit.sim.scenes import sample
-from pisa_kit.sim.settings import Video
+from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.sim.simulate import simulate
 
 
@@ -58,6 +60,26 @@ def agreement(films, drops) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def darts(base, count: int) -> pd.DataFrame:
+    """Colour error and visibility of unseen things that dart, or speed up: the base's videos and the codec's copies."""
+    found, ranges = [], motion.with_room(Ranges())
+    for seed in itertools.count(13_000_000):
+        scene = sample(seed, ranges, "unseen", "unseen")
+        path = motion.sample_motion(scene, seed, 1.0)
+        if path.verb.startswith(("darts", "speeds")):
+            found.append(simulate(scene, name=f"{seed}", motion=path))
+        if len(found) == count:
+            break
+    copies = reconstruct(base.vae, np.stack([clip.frames for clip in found]))
+    with tempfile.TemporaryDirectory() as folder:
+        films = {"base": generate(base, Protocol("base", **asdict(Video())), found, 0, folder)}
+    films["codec"] = [references.bare(copy, clip, "codec") for copy, clip in zip(copies, found, strict=True)]
+    films["truth"] = [references.bare(clip.frames, clip, "truth") for clip in found]
+    tables = {name: evaluate_videos(found, videos).table for name, videos in films.items()}
+    columns = ["object_colour_error", "visibility", "background_psnr", "fixed_l2"]
+    return pd.DataFrame({name: table[columns].mean() for name, table in tables.items()}).T
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=64)
@@ -76,6 +98,7 @@ def main():
         print(
             f"\n{what}, {len(drops)} clips\n{pd.DataFrame(perception_accuracy(drops, frames)).T.round(4).to_string()}"
         )
+    print(f"\ndarts of unseen things\n{darts(base, half).round(4).to_string()}")
     with tempfile.TemporaryDirectory() as folder:
         films = generate(base, Protocol("base", **asdict(Video())), drops, 0, folder)
     print(f"\nthe base model's videos\n{agreement(films, drops).round(4).to_string(index=False)}")
