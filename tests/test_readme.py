@@ -29,6 +29,36 @@ def test_gravity_from_pixels(results):
     assert f"right to {watch['fall_time_error_ms_median']:.1f} ms (median)" in words("README.md")
 
 
+def test_sentences(results):
+    """Numbers inside README's sentences."""
+    psft, far, worlds = (results[name] for name in ("02_psft", "04_generalization", "05_distribution"))
+    fallen = {(row["split"], row["metric"]): row["mean"] for row in psft["reductions"] if row["method"] == "PSFT"}
+    said = {row["method"]: row["mean"] for row in psft["as_said"]}
+    price = {row["method"]: row["mean"] for row in psft["replay"] if row["metric"] == "l2"}
+    gravity = {row["split"]: row["median"] for row in psft["g_eff"] if row["method"] == "PSFT"}
+    out = {row["method"]: row for row in far["outside_over_inside"]}
+    noon = {row["method"]: row for row in far["noon"]}["PSFT, noon"]
+    spread = {row["method"]: f"{row['spread']:.2f}"[1:] for row in worlds["verdicts"] if row["spread"]}
+    off = {split: abs(median / 9.81 - 1) for split, median in gravity.items()}
+    ours, tuned = (f"{price[name]:.3f}"[1:] for name in ("PSFT, replay", "PSFT"))
+    sentences = (
+        f"official L2 falls by {100 * fallen['unseen', 'l2']:.0f} %, fixed L2 by half",
+        f"gravity is right to {100 * off['unseen']:.0f} % (on seen things to {100 * off['seen']:.0f})",
+        f"should not fall {100 * said['PSFT']:.0f} % still move as said",
+        f"it is {100 * said['PSFT, replay']:.0f} % (the base: {100 * said['base']:.0f} %)",
+        f"official L2 {ours} instead of {tuned}",
+        f"{out['PSFT']['value']:.1f} times the one inside [{out['PSFT']['low']:.1f}, {out['PSFT']['high']:.1f}]",
+        f"has {out['ideal']['value']:.1f} and {out['codec']['value']:.1f}",
+        f"a shadow tells it to {100 * far['distance_told_within']['outside']:.0f} %",
+        f"still has {noon['value']:.1f} times [{noon['low']:.1f}, {noon['high']:.1f}]",
+        f"have {spread['ambiguous PSFT']} and {spread['energy score']} of the right spread",
+    )
+    assert [one for one in sentences if one not in words("README.md")] == []
+    assert 0.45 < fallen["unseen", "fixed_l2"] < 0.55, "by half"
+    landed = [row["landed"] for row in worlds["verdicts"] if row["method"] in ("ambiguous PSFT", "energy score")]
+    assert all(0.7 < share < 0.8 for share in landed), "three of four"
+
+
 def test_tables(results):
     lines = tables.headline(results)
     assert len(lines) > 5

@@ -158,7 +158,7 @@ def test_what_cannot_be_measured_or_asked_is_not_a_finding(results, landed, alig
 def test_claims_beyond_the_paper_follow_their_tests():
     ratio = {"value": 1.2, "low": 0.9, "high": 1.6, "n": 9}
     pair = {"kind": "different heights", "value": 1.01, "measured": 12, "videos": 16}
-    fall = {"wasserstein": 0.01, "spread": 0.9, "aligned": "fails"}
+    fall = {"wasserstein": 0.01, "spread": 0.9, "aligned": "fails", "landed": 1.0}
     best = {"choice": "seg", "N": 8, "gain": 0.01, "gain_low": 0.001, "gain_high": 0.02, "n": 9}
     share = {"mean": 0.1, "low": 0.05, "high": 0.2, "n": 9}
     kept = {"truth": 1.0, "base": 0.9, "PSFT": 0.1, "PSFT, replay": 0.8}
@@ -190,6 +190,9 @@ def test_claims_beyond_the_paper_follow_their_tests():
     lines = tables.as_markdown(found)
     assert all(line.count("|") == lines[0].count("|") for line in lines) and "paper" not in tables.as_frame(found)
     assert {one.status for one in beyond({})} == {NOT_TESTED}
+    for row_ in results["05_distribution"]["verdicts"]:
+        row_["landed"] = 0.7
+    assert beyond(results)[3].status == NOT_TESTED, "too few land"
     without = results["04_generalization"] | {"noon": [], "two_objects": []}
     assert [one.status for one in beyond({"04_generalization": without})][1:3] == [NOT_TESTED] * 2
 

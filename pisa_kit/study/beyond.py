@@ -1,7 +1,7 @@
 """Questions the paper does not ask, and what this study answers."""
 
 from pisa_kit.metrics.verdicts import PASSES, asked
-from pisa_kit.study.report import CANNOT_BE_ASKED, NOT_TESTED, Finding
+from pisa_kit.study.report import CANNOT_BE_ASKED, ENOUGH, NOT_TESTED, Finding
 
 HOLDS, DOES_NOT_HOLD = "holds", "does not hold"
 INTERVAL = "{value:.2f} [{low:.2f}, {high:.2f}], n = {n:.0f}"
@@ -53,7 +53,13 @@ def _energy(saved) -> tuple | None:
         return None
     form = "Wasserstein-1 {wasserstein:.3f} s, spread {spread:.2f} of the right one"
     ours = f"{form.format(**tuned)}; before it {form.format(**before)}"
-    return ours, _status(tuned["aligned"]), f"the truth through the autoencoder: {form.format(**rows['codec'])}"
+    unclear = tuned["landed"] < ENOUGH and asked(tuned["aligned"])
+    ours += f"; {tuned['landed']:.0%} of the videos land"
+    return (
+        ours,
+        NOT_TESTED if unclear else _status(tuned["aligned"]),
+        f"the truth through the autoencoder: {form.format(**rows['codec'])}",
+    )
 
 
 def _replay(saved) -> tuple | None:

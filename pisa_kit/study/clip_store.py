@@ -17,7 +17,7 @@ from pisa_kit.core.parallel import WORKERS, results_of
 from pisa_kit.core.progress import Bar
 from pisa_kit.perception.prepare import read_prepared
 from pisa_kit.sim import motion
-from pisa_kit.sim.corpora import KINDS, Corpus, read_corpus, write_corpus
+from pisa_kit.sim.corpora import Corpus, read_corpus, write_corpus
 from pisa_kit.sim.datasets import Recipe, read_dataset, write_dataset
 from pisa_kit.sim.probes import Cell, cells, release_two, scenes_in
 from pisa_kit.sim.scenes import Scene, sample
@@ -34,13 +34,13 @@ HELD_OUT = {  # split: first scene seed beyond the preset's, objects, background
     "unseen backgrounds": (5_000_000, "seen", "unseen"),
     "validation": (3_000_000, "seen", "seen"),
 }
-STAGES = {  # first scene seed of a seed's
-    "psft": 0,
-    "ambiguous": TRAINING_SEEDS // 4,
-    "oro": TRAINING_SEEDS // 2,
-    "noon": 3 * TRAINING_SEEDS // 4,
-    "pairs": 7 * TRAINING_SEEDS // 8,
-    "replay": 15 * TRAINING_SEEDS // 16,
+STAGES = {  # first scene seed of a seed's training clips, and their kind (`corpora.Corpus`)
+    "psft": (0, "drops"),
+    "ambiguous": (TRAINING_SEEDS // 4, "ambiguous"),
+    "oro": (TRAINING_SEEDS // 2, "drops"),
+    "noon": (3 * TRAINING_SEEDS // 4, "noon"),
+    "pairs": (7 * TRAINING_SEEDS // 8, "pairs"),
+    "replay": (15 * TRAINING_SEEDS // 16, "diet"),
 }
 MAP, PAIRS, EQUAL_PAIRS, PICTURES = (number * 1_000_000 for number in (6, 7, 8, 9))  # more first scene seeds
 
@@ -170,18 +170,17 @@ class ClipStore:
 
     def count_of(self, stage: str) -> int:
         """How many training clips a stage has."""
-        psft = self.preset.psft
-        named = {"ambiguous": self.preset.distribution.clips, "oro": self.preset.oro.clips}
-        named["replay"] = round(psft.clips * psft.replay / (1 - psft.replay))
+        preset, psft = self.preset, self.preset.psft
+        generic = round(psft.clips * psft.replay / (1 - psft.replay))
+        named = {"ambiguous": preset.distribution.clips, "oro": preset.oro.clips, "replay": generic}
         return named.get(stage, psft.clips)
 
     def _drops_folder(self, seed: int, stage: str, mixed: bool = True) -> Path:
         """Of simulated drops, or, where the preset names a source and `mixed`, of the source's clips among them."""
-        preset, first = self.preset, TRAINING_SEEDS * seed + STAGES[stage]
-        count = self.count_of(stage)
+        preset, count, (first, kind) = self.preset, self.count_of(stage), STAGES[stage]
         source, data = getattr(getattr(preset, stage, None), "source", "") if mixed else "", preset.data
         theirs = paper_clips.theirs_of(count, data.share) if source else 0
-        kind, folder = "diet" if stage == "replay" else stage if stage in KINDS else "drops", None
+        first, folder = TRAINING_SEEDS * seed + first, None
         if count > theirs:
             recipe = Corpus(kind, count - theirs, first, data.ranges, data.video, preset.distribution.prior)
             name = f"drops_{stage}_{recipe.count}_seed{seed}_{artefacts.key('drops', recipe)}"

@@ -130,9 +130,8 @@ def videos(preset: Preset) -> int:
     cells = (len(preset.generalization.distances) - 1) * (len(preset.generalization.heights) - 1)
     on_map, pairs = cells * preset.generalization.clips, 2 * preset.generalization.pairs
     each = 4 * preset.data.test_clips + on_map + pairs
-    elsewhere = on_map + len(preset.generalization.trained_in) * (
-        on_map + pairs
-    )  # PSFT at noon, and those of other drops
+    more_models = len(preset.generalization.trained_in)
+    elsewhere = on_map + more_models * (on_map + pairs)  # PSFT at noon, and those of other drops
     ablation = (len(preset.psft.data_sizes) + len(preset.psft.step_counts) - 1) * preset.data.test_clips
     validations = (len(preset.oro.rewards) * seeds + len(preset.oro.gradient_steps) * seeds + 1) * (
         len(preset.oro.tuning.evaluations())
