@@ -1,6 +1,7 @@
 """Where models work: which process this is among those started together, and which device is its own."""
 
 import atexit
+import time
 
 import torch
 from accelerate import PartialState
@@ -15,9 +16,13 @@ def processes() -> PartialState:
 
 @atexit.register
 def _part():
-    """Processes that were started together leave in order: one that just ends can abort on its way out."""
+    """Processes that were started together leave in order: one that just ends can abort on its way out.
+
+    Gloo's threads let go of gathered tensors a moment after their work is done, and need the interpreter for it.
+    """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        time.sleep(1)
 
 
 def device() -> torch.device:
