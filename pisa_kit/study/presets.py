@@ -45,27 +45,10 @@ MINI = Preset(
     "mini",
     seeds=(0,),
     data=Data(test_clips=40, validation_clips=24, generic_clips=40, phone_resamples=400),
-    psft=Psft(
-        Training(250, 16, 4e-3, decay=0.5, ema=0.98, optimizer="muon", place_weight="moving"),
-        clips=1024,
-        data_sizes=(16, 128, 1024),
-        data_steps=125,
-        step_counts=(125, 250),
-        place_weights=(),
-    ),
-    oro=Oro(
-        OroSettings(
-            Training(48, 4, 3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
-            weights=REWARDS["seg"],
-            gradient_steps=2,
-            eval_steps=(24, 48),
-        ),
-        clips=256,
-        rewards=_rewards("seg", "flow", "depth"),
-        gradient_steps=(),
-    ),
+    psft=Psft(place_weights=()),
+    oro=Oro(rewards=_rewards("seg", "flow", "depth"), gradient_steps=()),
     generalization=Generalization((1.5, 2.0, 3.5, 5.0), (0.25, 0.5, 1.25, 2.0), clips=4, pairs=16),
-    distribution=Distribution(clips=512, pictures=1, worlds=128, rehearsals=500, simulated_falls=500),
+    distribution=Distribution(pictures=1, rehearsals=500, simulated_falls=500),
 )
 GPU = Preset(  # one card of 24 to 80 GB: low-rank weights
     "gpu",
@@ -77,8 +60,8 @@ GPU = Preset(  # one card of 24 to 80 GB: low-rank weights
     data=Data(Video(256, 33, 16), test_clips=60, generic_clips=60, phone_resamples=400),
     psft=Psft(
         Training(400, 8, 1e-4, decay=0, ema=0.98, precision="bf16", lora_rank=64),
-        clips=1024,
-        data_sizes=(16, 128, 1024),
+        data_steps=400,
+        step_counts=(100, 200, 400),
         place_weights=(),
         replay=0.0,
     ),
@@ -91,11 +74,12 @@ GPU = Preset(  # one card of 24 to 80 GB: low-rank weights
             gradient_checkpointing="views",
             eval_steps=(32, 64, 96),
         ),
+        clips=512,
         rewards=_rewards("seg", "flow", "depth"),
         gradient_steps=(),
     ),
     generalization=Generalization(clips=3, pairs=20, trained_in=()),
-    distribution=Distribution(clips=1024, pictures=1),
+    distribution=Distribution(clips=1024, pictures=1, worlds=256),
 )
 PAPER = replace(  # paper.md, sections 5 and 6; it does not say how many steps, nor its ORO's sampling steps
     GPU,
@@ -121,7 +105,7 @@ PAPER = replace(  # paper.md, sections 5 and 6; it does not say how many steps, 
         clips=1000,
         perception="real",
     ),
-    distribution=Distribution(clips=5000),
+    distribution=Distribution(clips=5000, pictures=3, worlds=256),
 )
 LOW_RANK = {"precision": "bf16", "lora_rank": 4}
 GPU_SMOKE = replace(  # what `gpu` does, in numbers for tests

@@ -65,12 +65,12 @@ class Psft:
         replay: share of generic clips in the training of a model that is to forget less (`replay`); 0: not trained.
     """
 
-    training: Training = Training(400, 16, 4e-3, decay=0.5, ema=0.98, optimizer="muon", place_weight="moving")
-    clips: Count = 4096
+    training: Training = Training(250, 16, 4e-3, decay=0.5, ema=0.98, optimizer="muon", place_weight="moving")
+    clips: Count = 1024
     source: Text = ""
-    data_sizes: tuple[Count, ...] = (16, 128, 1024, 4096)
-    data_steps: Count = 400
-    step_counts: tuple[Count, ...] = (100, 200, 400)
+    data_sizes: tuple[Count, ...] = (16, 128, 1024)
+    data_steps: Count = 125
+    step_counts: tuple[Count, ...] = (125, 250)
     place_weights: tuple[PlaceWeight, ...] = ("even", "below")
     replay: Annotated[float, Field(ge=0, le=0.9)] = 0.25
 
@@ -93,12 +93,12 @@ class Oro:
     """
 
     tuning: OroSettings = OroSettings(
-        Training(steps=96, batch=4, learning_rate=3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
+        Training(steps=48, batch=4, learning_rate=3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
         weights=REWARDS["seg"],
-        gradient_steps=5,
-        eval_steps=(32, 64, 96),
+        gradient_steps=2,
+        eval_steps=(24, 48),
     )
-    clips: Count = 512
+    clips: Count = 256
     source: Text = ""
     rewards: Annotated[dict[Name, dict[str, Finite]], Field(min_length=1)] = field(
         default_factory=lambda: dict(REWARDS)
@@ -147,10 +147,10 @@ class Distribution:
         simulated_falls: drops that check the analytic distribution, per picture.
     """
 
-    clips: Count = 4096
+    clips: Count = 512
     energy: Positive = 10.0
-    pictures: Few = 3
-    worlds: Count = 256
+    pictures: Few = 2
+    worlds: Count = 128
     prior: Pair = (2.0, 3.5)
     rehearsals: Count = 1000
     simulated_falls: Count = 5000
