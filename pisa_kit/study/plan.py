@@ -80,12 +80,13 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
         + max((training.steps, *preset.psft.step_counts))
         + sum(preset.psft.data_steps for clips in preset.psft.data_sizes if clips != preset.psft.clips)
     )
+    steps += training.steps * len(preset.psft.place_weights)
     passes = 4 if large else 3  # forward, twice that backward, and forward again
     held = activations(parts, one, parts.latents(preset, batch), dtype) if large else one.kept
     row("PSFT step", weights + state + held, passes * one.operations, steps)
 
     tuning = preset.oro.tuning
-    runs = len(preset.seeds) * (len(preset.oro.rewards) + len(preset.oro.gradient_steps)) + 1
+    runs = len(preset.seeds) * len(preset.oro.rewards) + len(preset.oro.gradient_steps) + 1
     double = replace(tuning, training=replace(tuning.training, batch=2 * tuning.training.batch))
     pairs = replace(preset, oro=replace(preset.oro, tuning=double))  # each ambiguous picture is filmed twice
     for work, asked, number in (("ORO step", preset, runs), ("energy score step", pairs, len(preset.seeds))):
@@ -133,11 +134,11 @@ def videos(preset: Preset) -> int:
     more_models = len(preset.generalization.trained_in)
     elsewhere = on_map + more_models * (on_map + pairs)  # PSFT at noon, and those of other drops
     ablation = (len(preset.psft.data_sizes) + len(preset.psft.step_counts) - 1) * preset.data.test_clips
-    validations = (len(preset.oro.rewards) * seeds + len(preset.oro.gradient_steps) * seeds + 1) * (
+    validations = (len(preset.oro.rewards) * seeds + len(preset.oro.gradient_steps) + 1) * (
         len(preset.oro.tuning.evaluations())
     )
     pictures = seeds * 5 * preset.distribution.pictures * preset.distribution.worlds
-    more = 2 * preset.data.generic_clips + 4 * preset.data.test_clips
+    more = 2 * preset.data.generic_clips + (4 + len(preset.psft.place_weights)) * preset.data.test_clips
     more += (preset.psft.replay > 0) * (preset.data.generic_clips + preset.data.test_clips)
     more += seeds * (preset.oro.tuning.training.steps * preset.oro.tuning.training.batch + 2 * preset.data.test_clips)
     return seeds * (models * each + ablation + elsewhere) + validations * preset.data.validation_clips + pictures + more
