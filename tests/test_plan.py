@@ -65,7 +65,7 @@ def test_a_plan_grows_with_what_is_asked_for():
 
 def test_other_families_and_unknown_models(tmp_path):
     make("ltx-video").save_pretrained(tmp_path / "ltx")
-    preset = get_preset("smoke psft.step_counts=()")
+    preset = get_preset("smoke psft.place_weights=()")
     assert (plan(preset, tmp_path / "ltx", speed=1e11)["operations"] > 0).all()
     make("stable-video-diffusion").save_pretrained(tmp_path / "svd")
     with pytest.raises(InputError, match="StableVideoDiffusionPipeline"):

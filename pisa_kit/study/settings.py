@@ -12,6 +12,7 @@ from pisa_kit.training.settings import OroSettings, Training
 
 Name = Annotated[str, Field(pattern=r"^\w[\w .+-]*$", max_length=60)]  # of a run: in folders, tables and pages
 PlaceWeight = Training.__annotations__["place_weight"]  # its choices
+Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
 Edges = Annotated[tuple[Positive, ...], Field(min_length=2)]  # of a map's cells, metres
 REWARDS = {  # name of a tuning: weights of its rewards, see `rewards.REWARD_FUNCTIONS`
     "seg": {"seg": 1.0},
@@ -68,9 +69,9 @@ class Psft:
     training: Training = Training(250, 16, 4e-3, decay=0.5, ema=0.98, optimizer="muon", place_weight="moving")
     clips: Count = 1024
     source: Text = ""
-    data_sizes: tuple[Count, ...] = (16, 128, 1024)
+    data_sizes: Counts = (16, 128, 1024)
     data_steps: Count = 125
-    step_counts: tuple[Count, ...] = (125, 250)
+    step_counts: Counts = (125, 250)
     place_weights: tuple[PlaceWeight, ...] = ("even", "below")
     replay: Annotated[float, Field(ge=0, le=0.9)] = 0.25
 
