@@ -57,6 +57,10 @@ def test_a_plan_grows_with_what_is_asked_for():
     large, small = (table.loc[name, "operations"] for name in ("video, recommended size", "video"))
     assert large > 50 * small, "121 frames of 704x1280 and 33 of 256x256, attention grows with the square"
     assert 10 < table.loc["PSFT step", "memory"] < 20, "LoRA on 5 billion weights and 8 clips"
+    one, both = (
+        plan(get_preset(f"mini psft.place_weights={kinds}"))["count"][0] for kinds in ("('even',)", "('even','below')")
+    )
+    assert both == one + PRESETS["mini"].psft.training.steps, "a training for each kind of place weights"
     full = plan(PRESETS["paper"], "wan2.2-ti2v-5b", speed=4e14).set_index("work")
     assert full.loc["PSFT step", "memory"] > 100, "all weights, their moments and average in float32"
     assert full["hours"].sum() > 10 * table["hours"].sum()
@@ -65,8 +69,7 @@ def test_a_plan_grows_with_what_is_asked_for():
 
 def test_other_families_and_unknown_models(tmp_path):
     make("ltx-video").save_pretrained(tmp_path / "ltx")
-    preset = get_preset("smoke psft.place_weights=()")
-    assert (plan(preset, tmp_path / "ltx", speed=1e11)["operations"] > 0).all()
+    assert (plan(PRESETS["smoke"], tmp_path / "ltx", speed=1e11)["operations"] > 0).all()
     make("stable-video-diffusion").save_pretrained(tmp_path / "svd")
     with pytest.raises(InputError, match="StableVideoDiffusionPipeline"):
         skeleton(tmp_path / "svd")

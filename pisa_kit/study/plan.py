@@ -86,7 +86,7 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     row("PSFT step", weights + state + held, passes * one.operations, steps)
 
     tuning = preset.oro.tuning
-    runs = len(preset.seeds) * len(preset.oro.rewards) + len(preset.oro.gradient_steps) + 1
+    runs = _tunings(preset)
     double = replace(tuning, training=replace(tuning.training, batch=2 * tuning.training.batch))
     pairs = replace(preset, oro=replace(preset.oro, tuning=double))  # each ambiguous picture is filmed twice
     for work, asked, number in (("ORO step", preset, runs), ("energy score step", pairs, len(preset.seeds))):
@@ -125,6 +125,12 @@ def _calls(guidance: float) -> int:
     return 2 if guidance > 1 else 1
 
 
+def _tunings(preset: Preset) -> int:
+    """How many models rewards tune in notebook 03: those of the preset, other values of K, and the hacked one."""
+    others = [K for K in preset.oro.gradient_steps if K != preset.oro.tuning.gradient_steps]
+    return len(preset.seeds) * len(preset.oro.rewards) + len(others) + 1
+
+
 def videos(preset: Preset) -> int:
     """How many videos a study films, counted from the notebooks."""
     seeds, models = len(preset.seeds), 2 + len(preset.oro.rewards)
@@ -134,9 +140,7 @@ def videos(preset: Preset) -> int:
     more_models = len(preset.generalization.trained_in)
     elsewhere = on_map + more_models * (on_map + pairs)  # PSFT at noon, and those of other drops
     ablation = (len(preset.psft.data_sizes) + len(preset.psft.step_counts) - 1) * preset.data.test_clips
-    validations = (len(preset.oro.rewards) * seeds + len(preset.oro.gradient_steps) + 1) * (
-        len(preset.oro.tuning.evaluations())
-    )
+    validations = _tunings(preset) * len(preset.oro.tuning.evaluations())
     pictures = seeds * 5 * preset.distribution.pictures * preset.distribution.worlds
     more = 2 * preset.data.generic_clips + (4 + len(preset.psft.place_weights)) * preset.data.test_clips
     more += (preset.psft.replay > 0) * (preset.data.generic_clips + preset.data.test_clips)

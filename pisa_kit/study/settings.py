@@ -12,7 +12,7 @@ from pisa_kit.training.settings import OroSettings, Training
 
 Name = Annotated[str, Field(pattern=r"^\w[\w .+-]*$", max_length=60)]  # of a run: in folders, tables and pages
 PlaceWeight = Training.__annotations__["place_weight"]  # its choices
-Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
+Counts = Annotated[tuple[Count, ...], Field(min_length=1)]  # that an ablation compares
 Edges = Annotated[tuple[Positive, ...], Field(min_length=2)]  # of a map's cells, metres
 REWARDS = {  # name of a tuning: weights of its rewards, see `rewards.REWARD_FUNCTIONS`
     "seg": {"seg": 1.0},
