@@ -14,6 +14,11 @@ def _rewards(*names: str) -> dict[str, dict[str, float]]:
     return {name: REWARDS[name] for name in names}
 
 
+def _tuned_for(steps: int) -> OroSettings:
+    settings = Oro().tuning
+    return replace(settings, training=replace(settings.training, steps=steps), eval_steps=(steps // 2, steps))
+
+
 SMOKE = Preset(
     "smoke",
     seeds=(0, 1),
@@ -45,9 +50,9 @@ MINI = Preset(
     "mini",
     seeds=(0,),
     data=Data(test_clips=40, validation_clips=24, generic_clips=40, phone_resamples=400),
-    psft=Psft(place_weights=()),
-    oro=Oro(rewards=_rewards("seg", "flow", "depth"), gradient_steps=()),
-    generalization=Generalization((1.5, 2.0, 3.5, 5.0), (0.25, 0.5, 1.25, 2.0), clips=4, pairs=16),
+    psft=Psft(place_weights=(), replay=0.0),
+    oro=Oro(_tuned_for(48), rewards=_rewards("seg", "flow", "depth"), gradient_steps=()),
+    generalization=Generalization((1.5, 2.0, 3.5, 5.0), (0.25, 0.5, 1.25, 2.0), clips=4, pairs=16, trained_in=()),
     distribution=Distribution(pictures=1, rehearsals=500, simulated_falls=500),
 )
 GPU = Preset(  # one card of 24 to 80 GB: low-rank weights
