@@ -105,6 +105,18 @@ def test_a_run_with_an_unknown_reward_is_not_opened(tmp_path):
         open_run("smoke oro.rewards={'mine':{'nope':1.0}}", tmp_path)
 
 
+def test_another_seed_has_a_folder_of_its_own_and_long_names_are_cut(tmp_path):
+    assert open_run("smoke", tmp_path).folder.name == "smoke"
+    assert open_run("smoke", tmp_path, seed=5).folder.name == "smoke_seed5"
+    names = {open_run(f"smoke psft.source=/{'ä' * 150}/{end}", tmp_path).folder.name for end in "ab"}
+    assert len(names) == 2 and all(len(name.encode()) < 255 for name in names)
+
+
+def test_scenes_of_training_never_meet_others(tmp_path):
+    with pytest.raises(InputError, match="seed: is 10. Choose 0 to 9"):
+        open_run("smoke", tmp_path).drops(10)
+
+
 def test_runs_are_named_by_settings_nets_and_place_weight(tmp_path, monkeypatch):
     run = Run(get_preset("smoke"), tmp_path)
     base = run.base()

@@ -1,11 +1,13 @@
 """PisaBench's clips, real and simulated, through the shipped tracker and SAM 2; Table 1 with all its columns."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from test_adapters import small_sam2
 
+from pisa_kit.cli import main
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import write_clip
 from pisa_kit.core.storage import DATA
@@ -79,6 +81,14 @@ def test_table_1_has_all_columns_ours_above_the_papers():
     assert table.iloc[0].tolist() == ["ours: PSFT", "0.050 [0.040, 0.060]", *["-"] * 8]
     paper = table.set_index("method").loc["paper: Open-Sora + PSFT (base)"]
     assert paper["real L2"] == "0.076" and paper["sim unseen IoU"] == "0.129" and len(table) == 13
+
+
+def test_the_command_takes_a_folder_of_prepared_clips(prepared, tmp_path, monkeypatch):
+    words = ["pisa", "study", "--preset", "smoke", "--runs", str(tmp_path), "--bench", str(prepared), "--only", "99"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert not list(tmp_path.glob("smoke*/data"))
 
 
 def test_without_a_bench_there_is_nothing_to_score(tmp_path):

@@ -129,6 +129,8 @@ def test_import_reads_gravity_from_a_scale_and_takes_corrections(tmp_path):
         (("study", "--train", "my clips.zip"), "Choose a path without blanks"),
         (("study", "--set", "psft.place_weights=('nope',)"), "place_weights[0]: is 'nope'"),
         (("study", "--set", "oro.rewards={'<b>':{'seg':1.0}}"), "rewards.<b>"),
+        (("study", "--set", "oro.tuning.early_stopping_metric=fixd_l2"), "early_stopping_metric: is 'fixd_l2'"),
+        (("study", "--preset", ""), "preset: '' is unknown"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it(tmp_path, arguments, message):

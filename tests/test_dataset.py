@@ -8,12 +8,11 @@ import pytest
 from pisa_kit.clips import formats
 from pisa_kit.clips.resize import resample
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import read_json, write_json
+from pisa_kit.core.storage import plain, read_json, write_json
 from pisa_kit.sim import datasets
 from pisa_kit.sim.datasets import Recipe, read_dataset, write_dataset
 from pisa_kit.sim.settings import Video
 from pisa_kit.study.presets import PRESETS, get_preset
-from pisa_kit.study.run import _plain
 from pisa_kit.study.settings import Preset
 
 RECIPE = Recipe(count=4, seed=3, video=Video(size=32, frames=5))
@@ -142,7 +141,7 @@ def test_presets_are_checked_and_disjoint_from_training():
 
 
 def test_results_become_plain_json():
-    assert _plain({"a": np.float64("nan"), "b": np.arange(2), 3: (np.int64(1), True)}) == {
+    assert plain({"a": np.float64("nan"), "b": np.arange(2), 3: (np.int64(1), True)}) == {
         "a": None,
         "b": [0, 1],
         "3": [1, True],

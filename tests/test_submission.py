@@ -20,6 +20,7 @@ from pisa_kit.perception.prepare import Settings, prepare, read_prepared
 from pisa_kit.perception.trackers import Sam2, track_clips
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
+from pisa_kit.study import seeds
 from pisa_kit.study.seeds import evaluate_seeds
 from pisa_kit.study.submission import check_submission, write_submission
 
@@ -127,6 +128,9 @@ def test_by_command(made, tmp_path, monkeypatch):
 
     done = pisa("evaluate", data, videos, "--seeds", 2, "--tracker", "judge", "--submit", "sub")
     assert done.exit_code == 0 and "scored 4 of 4" in done.output and "seeds = 2" in done.output
+    monkeypatch.setattr(seeds, "evaluate_seeds", None)  # is not reached: what is there is said before hours of scoring
+    again = pisa("evaluate", data, videos, "--seeds", 2, "--tracker", "judge", "--submit", "sub")
+    assert isinstance(again.exception, InputError) and "sub: folder: exists" in str(again.exception)
     right = pisa("evaluate", data, "sub/videos", "--check", "sub/card.json")
     assert right.exit_code == 0 and "is right" in right.output
     (tmp_path / "sub/videos/seed0/seen/00.npz").unlink()

@@ -1,6 +1,6 @@
 """A test is asked of a model only if its ceilings pass it."""
 
-from pisa_kit.metrics.verdicts import ask, asked
+from pisa_kit.metrics.verdicts import DISAGREE, ask, asked, together
 
 MEASURED = {"PSFT": "3 %", "codec": "17 %", "ideal": "1 %", "frozen": "90 %"}
 
@@ -15,6 +15,12 @@ def test_a_test_that_a_ceiling_fails_is_not_asked_of_models():
     said = ask({"PSFT": True, "codec": False, "ideal": True, "frozen": False}, MEASURED, ("ideal", "codec"))
     assert said["PSFT"] == "cannot be asked here: codec alone gives 17 %" and not asked(said["PSFT"])
     assert said["codec"] == "fails" and said["ideal"] == "passes" and said["frozen"] == "fails"
+
+
+def test_trainings_that_disagree_are_no_verdict():
+    assert together(["fails", "passes", "fails"]) == DISAGREE and not asked(DISAGREE)
+    assert together(["fails", "fails"]) == "fails" and together(["passes"]) == "passes"
+    assert together(["cannot be asked here: a", "passes"]) == "cannot be asked here: a; passes"
 
 
 def test_a_ceiling_that_was_not_measured_does_not_count():

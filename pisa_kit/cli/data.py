@@ -261,7 +261,7 @@ def evaluate(
     from pisa_kit.core.storage import atomic_path
     from pisa_kit.perception.trackers import SAM2, load_sam2
     from pisa_kit.study.seeds import evaluate_folder, evaluate_seeds
-    from pisa_kit.study.submission import check_submission, write_submission
+    from pisa_kit.study.submission import check_before, check_submission, write_submission
 
     one_by_one = check_value(Few, seeds, "arguments", "seeds") > 1 or submit is not None
     if check is not None:
@@ -272,6 +272,8 @@ def evaluate(
         for seed in range(seeds):
             folder = videos / f"seed{seed}" if one_by_one else videos
             generate(model or "embedded", data, folder, path, lora, seed, device=device)
+    if submit is not None:
+        check_before(submit, videos, seeds)
     look = load_sam2(weights or SAM2, device) if tracker == "sam2" else tracker
     with on_cluster(cluster):
         if check is not None:

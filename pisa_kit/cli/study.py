@@ -60,10 +60,10 @@ def study(
         model: Wan 2.2 TI2V or LTX-Video in diffusers' format, instead of the embedded model.
         bench: Clips of `pisa prepare`, e.g. PisaBench's, that 01, 02 and 03 evaluate too.
         train: Learn from the paper's clips: a folder or zip in the layout psft (for PSFT) or oro (for rewards), or one
-            of each: `--train downloads/psft.zip --train downloads/oro.zip`.
+            of each: `--train downloads/training_data/psft.zip --train downloads/training_data/oro.zip`.
         share: Of the paper's clips in training; the rest is simulated. Default: all are the paper's.
         only: Only notebooks whose name starts with this, e.g. "01".
-        fresh: Start anew: forget finished notebooks, clips and videos.
+        fresh: Start anew: delete the run's clips, trained models and videos, and forget finished notebooks.
     """
     from pisa_kit.core.checks import check
     from pisa_kit.study.presets import get_preset
@@ -72,7 +72,7 @@ def study(
         check(Unbroken, str(path.resolve()), "arguments", "train", "Choose a path without blanks.")
     if not train:
         check(None, share, "arguments", "share", "It needs --train.")
-        get_preset(" ".join([preset, *set]), model, bench)  # what is wrong with it is said at once
+        get_preset(" ".join([preset, *set]), model, bench and str(bench))  # what is wrong with it is said at once
     from pisa_kit.study.runner import NotebookError, run_study
 
     use_tracker(log_with)

@@ -160,6 +160,17 @@ def write_json(path, data) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def plain(value):
+    """Numpy and NaN as what JSON can hold: numbers, lists and null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def parse_json(data: bytes, file, field: str = "file"):
     """What JSON holds; `InputError` if it is none."""
     with parsed(file, field, "is not JSON"):

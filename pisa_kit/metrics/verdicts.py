@@ -1,6 +1,7 @@
 """Which tests can be asked of a model here: only those that its ceilings pass."""
 
 PASSES, FAILS = "passes", "fails"
+DISAGREE = "trainings or pictures disagree"
 KNOWN = ("truth", "ideal", "codec", "best guess", "slow gravity", "frozen", "vanish")  # reference predictors
 
 
@@ -25,6 +26,12 @@ def ask(passed: dict[str, bool], measured: dict[str, str], ceilings: tuple[str, 
         return {method: said[bool(holds)] for method, holds in passed.items()}
     why = "cannot be asked here: " + ", ".join(f"{name} alone gives {measured[name]}" for name in failing)
     return {method: said[bool(holds)] if method.startswith(KNOWN) else why for method, holds in passed.items()}
+
+
+def together(verdicts) -> str:
+    """One verdict of several trainings or pictures: theirs if they agree, `DISAGREE` if some pass and some fail."""
+    said = list(dict.fromkeys(verdicts))
+    return DISAGREE if set(said) == {PASSES, FAILS} else "; ".join(said)
 
 
 def asked(verdict: str) -> bool:

@@ -26,7 +26,8 @@ from pisa_kit.sim.worlds import LEAST_OFFSET, Ambiguity, ambiguity_of, ambiguous
 from pisa_kit.study import paper_clips
 from pisa_kit.study.settings import Preset
 
-TRAINING_SEEDS = 100_000  # scene seeds per seed of a run; 10 of them stay below those of the pre-training corpora
+TRAINING_SEEDS = 100_000  # scene seeds per seed of a run
+SEEDS = 10  # of trainings: scenes of more would be those of the pre-training corpora, then the held-out ones
 HELD_OUT = {  # split: first scene seed beyond the preset's, objects, backgrounds
     "seen": (0, "seen", "seen"),
     "unseen": (1_000_000, "unseen", "unseen"),
@@ -178,6 +179,9 @@ class ClipStore:
     def _drops_folder(self, seed: int, stage: str, mixed: bool = True) -> Path:
         """Of simulated drops, or, where the preset names a source and `mixed`, of the source's clips among them."""
         preset, count, (first, kind) = self.preset, self.count_of(stage), STAGES[stage]
+        if seed >= SEEDS:
+            remedy = f"Choose 0 to {SEEDS - 1}: others meet the held-out clips."
+            raise InputError("training", "seed", f"is {seed}", remedy)
         source, data = getattr(getattr(preset, stage, None), "source", "") if mixed else "", preset.data
         theirs = paper_clips.theirs_of(count, data.share) if source else 0
         first, folder = TRAINING_SEEDS * seed + first, None

@@ -146,7 +146,7 @@ def get_preset(name: str, base: str | None = None, bench: str | None = None) -> 
     Raises:
         InputError: an unknown name (the nearest is suggested), or a preset that needs a model and got none.
     """
-    first, *changes = name.split()
+    first, *changes = name.split() or [""]
     preset = PRESETS[check_choice(first, PRESETS, "preset")]
     for change in changes:
         preset = replace(_changed(preset, change), name=name)

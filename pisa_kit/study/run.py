@@ -1,11 +1,11 @@
 """Where a study's artefacts live: every clip, model and video is made once, named after what shaped it, and kept."""
 
 import base64
+import hashlib
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
@@ -13,7 +13,7 @@ from pisa_kit.clips.clip import Clip
 from pisa_kit.core import artefacts
 from pisa_kit.core.devices import device
 from pisa_kit.core.errors import check_choice
-from pisa_kit.core.storage import WEIGHTS, atomic_path, read_json, write_json
+from pisa_kit.core.storage import WEIGHTS, atomic_path, plain, read_json, write_json
 from pisa_kit.metrics.evaluation import APPEARANCE, evaluate_videos
 from pisa_kit.models.codec import reconstruct
 from pisa_kit.models.embedded import BASE, load
@@ -34,6 +34,7 @@ from pisa_kit.training.psft import train_transformer
 from pisa_kit.training.rewards import REWARD_FUNCTIONS, load_rewards
 from pisa_kit.training.settings import OroSettings
 
+LONGEST_NAME = 200  # of a run's folder, bytes; file systems take 255
 RECOMMENDED = "base (recommended size)"
 AMBIGUOUS = ("ambiguous PSFT", "energy score")  # from drops whose picture shows many worlds; tuned further
 STAGE_OF = dict.fromkeys(AMBIGUOUS, "ambiguous") | {"PSFT, noon": "noon", "PSFT, pairs": "pairs"}  # other drops
@@ -155,7 +156,9 @@ class Run(ClipStore):
         training = self.preset.psft.training
         place_weight = place_weight or training.place_weight
         folder, base = self.psft_folder(clips, seed, stage, place_weight, steps), self.base()
-        cached = {name: array[:clips] for name, array in self.latents(seed, stage).items()}
+        cached = self.latents(seed, stage)
+        if clips < self.count_of(stage):  # all of them stay on the disk
+            cached = {name: array[:clips] for name, array in cached.items()}
         whole = clips == self.preset.psft.clips and stage == "psft"
         level, counts = min(steps, training.level_steps), self.preset.psft.step_counts
         for stop in sorted({steps, *(count for count in counts if whole and count <= level)}):
@@ -193,16 +196,16 @@ class Run(ClipStore):
         """
         settings = settings or self.preset.oro_settings(name)
         settings = replace(settings, training=replace(settings.training, seed=seed))
-        clips = self.oro_clips(seed, stage)
-
-        def validate(model: DiffusionPipeline) -> dict:
-            truths = self.held_out("validation")
-            videos = self.generate(model, truths, seed)
-            return evaluate_videos(truths, videos, workers=1).table[VALIDATED].mean().to_dict()
-
+        clips, validate = self.oro_clips(seed, stage), partial(self.validation, seed) if stage == "oro" else None
         folder = self.oro_folder(tuned, name, seed, settings, stage)
         nets = load_rewards(settings.weights, self.preset.oro.perception, device())
-        return oro.tune(tuned, clips, nets, settings, folder, name, validate if stage == "oro" else None, watch)
+        return oro.tune(tuned, clips, nets, settings, folder, name, validate, watch)
+
+    def validation(self, seed: int, model: DiffusionPipeline) -> dict[str, float]:
+        """Means over the model's videos of the validation clips, which choose between steps and enter no table."""
+        truths = self.held_out("validation")
+        videos = self.generate(model, truths, seed)
+        return evaluate_videos(truths, videos, workers=1).table[VALIDATED].mean().to_dict()
 
     def energy(self, tuned: DiffusionPipeline, seed: int) -> DiffusionPipeline:
         """A model of ambiguous drops, tuned further on them by the energy score of two videos of each picture."""
@@ -254,7 +257,7 @@ class Run(ClipStore):
     def save_results(self, notebook: str, results: dict) -> Path:
         """Writes a notebook's numbers as results/<notebook>.json (numpy values allowed, NaN becomes null)."""
         path = self.folder / "results" / f"{notebook}.json"
-        write_json(path, _plain(results))
+        write_json(path, plain(results))
         return path
 
     def results(self, notebook: str) -> dict:
@@ -271,11 +274,12 @@ def _ceiling(method: str, net, truth: Clip) -> Clip:
     return references.bare(frames, truth, method)
 
 
-def open_run(preset: str, runs="runs", model: str | None = None, bench: str | None = None) -> Run:
-    """The run of a preset below the folder `runs`, in runs/<preset>, after which changes and a model's folder follow.
+def open_run(preset: str, runs="runs", model: str | None = None, bench: str | None = None, seed: int = 0) -> Run:
+    """The run of a preset below the folder `runs`, in runs/<preset>, after which changes, model and seed follow.
 
     Args:
         preset, model, bench: see `presets.get_preset`.
+        seed: that a notebook adds to the preset's; its results must not replace theirs.
 
     Raises:
         InputError: as of `presets.get_preset`, or rewards that are not in `rewards.REWARD_FUNCTIONS`.
@@ -284,16 +288,8 @@ def open_run(preset: str, runs="runs", model: str | None = None, bench: str | No
     for weights in (found.oro_settings(name).weights for name in found.oro.rewards):
         for reward in weights:  # here, because some are registered by then
             check_choice(reward, REWARD_FUNCTIONS, "reward")
-    name = "_".join([*preset.split(), *([Path(model).name] if model else [])]).replace("/", "+")
+    parts = [*preset.split(), *([Path(model).name] if model else []), *([f"seed{seed}"] if seed else [])]
+    name = "_".join(parts).replace("/", "+")
+    if len(whole := name.encode()) > LONGEST_NAME:  # of paths, say
+        name = f"{whole[:LONGEST_NAME].decode(errors='ignore')}_{hashlib.sha256(whole).hexdigest()[:8]}"
     return Run(found, Path(runs) / name)
-
-
-def _plain(value):
-    """Numpy and NaN to what JSON can hold."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pisa_kit.core import artefacts, progress
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import WEIGHTS, atomic_path, read_json, write_json
+from pisa_kit.core.storage import WEIGHTS, atomic_path, locked, read_json, write_json
 from pisa_kit.models.embedded import load
 from pisa_kit.perception.prepare import read_prepared
 from pisa_kit.study.presets import PRESETS
@@ -70,6 +70,11 @@ def run_study(
     if not chosen:
         known = ", ".join(path.stem for path in notebooks())
         raise InputError("arguments", "only", f"{only!r} matches no notebook", f"Choose the start of one of: {known}.")
+    with locked(run.folder):
+        return _run_chosen(run, chosen, fresh, say, {"MODEL": model, "BENCH": bench})
+
+
+def _run_chosen(run: Run, chosen: list[Path], fresh: bool, say: Callable[[str], None], named: dict) -> Path:
     if fresh:
         for name in ("data", "models", "videos"):
             shutil.rmtree(run.folder / name, ignore_errors=True)
@@ -81,7 +86,7 @@ def run_study(
             continue
         say(f"{where}: running ...")
         with progress.shown(lambda line: say(f"{where}: {line}")):  # noqa: B023
-            seconds = _execute(path, run, {"MODEL": model, "BENCH": bench})
+            seconds = _execute(path, run, named)
         _record(run, path.stem, key, seconds)
         say(f"{where}: {seconds:.0f} s")
     return run.folder / "results.json"

@@ -71,6 +71,17 @@ def read_protocol(folders: list[Path]) -> tuple[dict, list[int]]:
     return protocols[0], list(seeds)
 
 
+def check_before(out, videos, seeds: int) -> None:
+    """Refuses what `write_submission` would refuse, as far as it can be seen before hours of scoring.
+
+    Raises:
+        InputError: another number of seeds, no manifest, one made in another way, or `out` exists.
+    """
+    read_protocol(seed_folders(videos, seeds))
+    if Path(out).exists():
+        raise InputError(out, "folder", "exists", "Choose another folder: a submission is written once.")
+
+
 def write_submission(out, report: SeedReport, data, videos, tracker: str) -> Path:
     """Writes a submission's folder, whole or not at all.
 

@@ -72,7 +72,7 @@ def best_of_rewards(run: Run, seed: int) -> pd.DataFrame:
 
 
 def tuned_on_values(run: Run, kind: str, seed: int) -> DiffusionPipeline:
-    """The PSFT model tuned on its own pool by `REWARDS[0]`, with ORO's steps; made once and kept.
+    """The PSFT model tuned on its own pool by `REWARDS[0]`, with ORO's steps, and kept where ORO would keep it.
 
     Args:
         kind: in `gradient_free.KINDS`.
@@ -83,6 +83,15 @@ def tuned_on_values(run: Run, kind: str, seed: int) -> DiffusionPipeline:
     settings = replace(own, seed=seed, place_weight=psft.place_weight, mixed_noise=psft.mixed_noise)
     batch = min(2 * own.batch, len(made["error"]))
     settings = replace(settings, batch=batch, learning_rate=3 * own.learning_rate)  # else it is still
-    key = artefacts.key("candidates", replace(settings, steps=1), _pool_path(run, seed).name)
+    tuning, looks, best, tuned = run.preset.oro.tuning, [], model, model
+    key = artefacts.key("candidates", replace(settings, steps=1), tuning.eval_steps, _pool_path(run, seed).name)
     folder = run.folder / "models" / f"{kind}_{REWARDS[0]}_seed{seed}_{key}"
-    return tune_on(model, made, clips, REWARDS[0], kind, settings, folder)
+    for steps in tuning.evaluations():
+        if steps:
+            tuned = tune_on(model, made, clips, REWARDS[0], kind, replace(settings, steps=steps), folder)
+        looks.append(run.validation(seed, tuned)[tuning.early_stopping_metric])
+        lowest = np.nanargmin(looks)
+        best = tuned if lowest == len(looks) - 1 else best
+        if len(looks) - 1 - lowest >= tuning.patience:
+            break
+    return best

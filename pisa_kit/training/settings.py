@@ -88,7 +88,7 @@ class OroSettings:
     reference_weight: Finite = 1.0
     gradient_checkpointing: Literal["nothing", "views", "all"] = "nothing"
     eval_steps: tuple[Count, ...] = ()
-    early_stopping_metric: str = "fixed_l2"
+    early_stopping_metric: Literal["l2", "fixed_l2", "fixed_chamfer_distance", "object_colour_error"] = "fixed_l2"
     patience: Whole = 2
 
     def __post_init__(self):

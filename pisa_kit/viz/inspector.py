@@ -113,7 +113,7 @@ def inspector(view: Inspection, frame: int) -> Figure:
             axis.invert_yaxis()
         _now(axis, view.time[frame])
     axis = figure.add_subplot(grid[1, 3])
-    axis.plot(view.time, view.scores["fixed_l2"], color="#d55e00", label="L2 [widths]")
+    axis.plot(view.time, view.scores["fixed_l2"], color="#d55e00", label="fixed L2 [widths]")
     axis.plot(view.time, view.scores["iou"], color="#0072b2", linestyle="--", label="IoU")
     axis.set_title("metric per frame", loc="left")
     axis.set_ylim(-0.05, 1.05)

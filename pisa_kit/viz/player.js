@@ -353,7 +353,7 @@ async function render({ model, el }) {
   function drawLegend() {
     legend.replaceChildren(...state.tracks.map((track) => {
       const box = element("input", { type: "checkbox", checked: !state.hidden.has(track.name), disabled: !!track.truth });
-      box.onchange = () => { state.hidden[box.checked ? "delete" : "add"](track.name); drawStage(); draw(); };
+      box.onchange = () => { state.hidden[box.checked ? "delete" : "add"](track.name); drawStage(); drawThumbnails(); draw(); };
       const falls = `g ${shown(track.g, 2)} m/s², lands ${shown(track.landing, 3)} s`;
       const numbers = track.truth ? falls : `${falls}, ${metrics.slice(0, 3).map((m) => `${m.label} ${shown(track.numbers[m.key], 3)}`).join(", ")}`;
       return element("label", {}, box, element("span", { className: "dot", style: { color: inkOf(track) }, textContent: track.shape }), element("b", { textContent: track.name }), ` ${numbers}`);
@@ -368,13 +368,13 @@ async function render({ model, el }) {
     });
     overlay.setAttribute("role", "img");
     overlay.setAttribute("aria-label", "all tracks over the true video");
-    const all = element("figure", {}, element("figcaption", { textContent: "all tracks" }), overlay, element("div", { className: "note", textContent: truth().ideal ? "dotted: g t²/2" : "" }));
+    const all = element("figure", {}, element("figcaption", { textContent: "all tracks" }), overlay, element("div", { className: "note", textContent: `${truth().ideal ? "dotted: g t²/2; " : ""}dashed: own parabola; ▲ contact; × lost` }));
     stage.replaceChildren(...panels.map((panel) => panel.box), all);
   }
   function order() {
     const metric = metrics.find((one) => one.key === sort.value);
     const worst = (view) => {
-      const values = view.tracks.slice(1).map((track) => track.numbers[metric.key]).filter(known).map((value) => (metric.signed ? Math.abs(value) : metric.better === "high" ? -value : value));
+      const values = view.tracks.slice(1).filter((track) => !state.hidden.has(track.name)).map((track) => track.numbers[metric.key]).filter(known).map((value) => (metric.signed ? Math.abs(value) : metric.better === "high" ? -value : value));
       return values.length ? Math.max(...values) : -Infinity;
     };
     const indices = [...views.keys()].filter((index) => !state.cell || keyOf(views[index]) === state.cell);

@@ -27,7 +27,7 @@ from pisa_kit.viz import figures, inspector
 
 SCRIPT, STYLE = (Path(__file__).with_name(f"player.{kind}") for kind in ("js", "css"))
 METRICS = [
-    {"key": "fixed_l2", "label": "L2", "better": "low"},
+    {"key": "fixed_l2", "label": "fixed L2", "better": "low"},
     {"key": "iou", "label": "IoU", "better": "high"},
     {"key": "visibility", "label": "visibility", "better": "high"},
     {"key": "fall_time_error", "label": "fall time error", "signed": True},

@@ -43,7 +43,7 @@ class RewardMaps:
 
 
 def reward_maps(name: str, prediction: Clip, truth: Clip) -> RewardMaps:
-    """A reward ("seg", "flow", "depth" or "newton") of the nets that ship, looked at from inside.
+    """A reward of `rewards.REWARD_FUNCTIONS` through the nets that ship, looked at from inside.
 
     Args:
         prediction: frames of a prediction.
