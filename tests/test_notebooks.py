@@ -16,7 +16,7 @@ import pytest
 import pisa_kit
 from pisa_kit.clips.formats import write_clip
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import DATA
+from pisa_kit.core.storage import DATA, locked
 from pisa_kit.perception.footage import import_video
 from pisa_kit.perception.prepare import Settings, prepare
 from pisa_kit.sim.scenes import sample
@@ -268,6 +268,11 @@ def test_a_failing_notebook_names_the_cell_and_keeps_what_was_done(tmp_path, mon
     assert kept["00_good"]["results"] == {"n": 1} and "01_bad" not in kept
     with pytest.raises(InputError, match="'07' matches no notebook"):
         run_study("smoke", tmp_path / "runs", only="07")
+
+
+def test_one_study_at_a_time_writes_a_run(tmp_path):
+    with locked(tmp_path / "smoke"), pytest.raises(InputError, match="is being written by another process"):
+        run_study("smoke", tmp_path, only="00")
 
 
 def test_full_publishes_figures_and_numbers(tmp_path, monkeypatch):

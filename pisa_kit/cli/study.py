@@ -54,7 +54,8 @@ def study(
     """Run the notebooks in order, headless, into runs/<preset>/; call it again to continue after an interruption.
 
     Args:
-        preset: smoke (for tests), mini (one seed), full (three, hours); gpu, paper (with --model).
+        preset: smoke (for tests), mini (one seed), full (three, hours; also writes the clone's figures/); gpu,
+            paper (with --model).
         set: Change one of its numbers, e.g. psft.training.steps=200; may be repeated.
         runs: Folder for executed notebooks, data, figures and results.
         model: Wan 2.2 TI2V or LTX-Video in diffusers' format, instead of the embedded model.

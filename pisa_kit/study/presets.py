@@ -46,14 +46,14 @@ SMOKE = Preset(
     generalization=Generalization((2.0, 3.5, 5.0), (0.5, 1.25, 2.0), clips=3, pairs=2),
     distribution=Distribution(clips=8, pictures=1, worlds=16, rehearsals=20, simulated_falls=50),
 )
-MINI = Preset(
+MINI = Preset(  # a first look in twenty minutes
     "mini",
     seeds=(0,),
     data=Data(test_clips=40, validation_clips=24, generic_clips=40, phone_resamples=400),
-    psft=Psft(place_weights=(), replay=0.0),
-    oro=Oro(_tuned_for(48), rewards=_rewards("seg", "flow", "depth"), gradient_steps=()),
+    psft=Psft(replace(Psft().training, steps=160), data_steps=80, step_counts=(80, 160), place_weights=(), replay=0.0),
+    oro=Oro(_tuned_for(32), rewards=_rewards("seg", "flow", "depth"), gradient_steps=()),
     generalization=Generalization((1.5, 2.0, 3.5, 5.0), (0.25, 0.5, 1.25, 2.0), clips=4, pairs=16, trained_in=()),
-    distribution=Distribution(pictures=1, rehearsals=500, simulated_falls=500),
+    distribution=Distribution(pictures=1, worlds=64, rehearsals=500, simulated_falls=500),
 )
 GPU = Preset(  # one card of 24 to 80 GB: low-rank weights
     "gpu",
