@@ -82,7 +82,7 @@ def test_effects_are_changes_beside_the_paper_and_the_best_guess(results):
     assert training_figures.effects(found.reset_index()).axes[0].get_yticks().size == 3
     assert report.effects({}).empty
     results["03_oro"]["validations"] = {"flow": [{"seed": 0, "step": step, "fixed_l2": 0.2 + step} for step in (0, 24)]}
-    assert list(report.effects(results)["what"]) == ["L2 by PSFT", "L2 by flow\n(PSFT was kept)", "IoU by seg"]
+    assert list(report.effects(results)["what"]) == ["L2 by PSFT", "L2 by flow\n(PSFT kept in 1 of 1)", "IoU by seg"]
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.95, REPRODUCED), (0.85, NOT_TESTED), (0.65, NOT_REPRODUCED)])

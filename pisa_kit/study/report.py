@@ -88,7 +88,8 @@ def effects(results: dict[str, dict]) -> pd.DataFrame:
         if not found:
             continue
         paper, origin = (table_1.loc[IN_TABLE_1[name], f"sim_unseen_{metric}"] for name in (method, start))
-        kept = f"\n({start} was kept)" if _stopped_at_once(saved, method)[0] else ""
+        stopped, trainings = _stopped_at_once(saved, method)
+        kept = f"\n({start} kept in {stopped} of {trainings})" if stopped else ""
         names = {"what": f"{OFFICIAL[metric]} by {method}{kept}", "paper": paper / origin - 1}
         names["ceiling"] = before.get(("best guess", metric), float("nan")) / before[start, metric] - 1
         rows.append(_negated(found[0]) | names)

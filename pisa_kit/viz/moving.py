@@ -36,10 +36,11 @@ def moving_gallery(rows: dict[str, list[np.ndarray]], fps: float, scale: int = 2
     tiles = np.pad(tiles, [(0, 0)] * 3 + [(2, 2), (2, 2), (0, 0)], constant_values=255)
     count, across, frames, height, width, _ = tiles.shape
     page = tiles.transpose(2, 0, 3, 1, 4, 5).reshape(frames, count * height, across * width, 3)
-    margin = Image.new("RGB", (46, count * height), "white")
+    font, texts = ImageFont.load_default(12), [textwrap.fill(label, 7, break_long_words=False) for label in rows]
+    room = max(font.getlength(line) for text in texts for line in text.splitlines())
+    margin = Image.new("RGB", (int(room) + 6, count * height), "white")
     draw = ImageDraw.Draw(margin)
-    for row, label in enumerate(rows):
-        place = (2, row * height + height // 2 - 6)
-        draw.multiline_text(place, textwrap.fill(label, 7), fill=colour(label), font=ImageFont.load_default(12))
+    for row, (label, text) in enumerate(zip(rows, texts, strict=True)):
+        draw.multiline_text((2, row * height + height // 2 - 6), text, fill=colour(label), font=font)
     page = np.concatenate([np.broadcast_to(np.asarray(margin), (frames, *np.asarray(margin).shape)), page], 2)
     return _webp(page, [round(1000 / fps)] * (frames - 1) + [600])  # the last frame stays for a moment
