@@ -96,7 +96,8 @@ async function render({ model, el }) {
   sort.onchange = drawThumbnails;
   const shelf = element("div", { className: "shelf" });
   const title = element("div", { className: "title" });
-  el.append(title, bar, legend, element("div", { className: "body" }, stage, charts));
+  const reading = element("div", { className: "note reading", textContent: "curves: ▲ contact; × a frame without the object; dashed: the method's own parabola; dotted: g t²/2" });
+  el.append(title, bar, legend, element("div", { className: "body" }, stage, charts), reading);
   if (views.length > 1) el.append(element("label", { className: "order" }, "clips: ", sort), shelf);
 
   const overlay = element("canvas");
@@ -368,7 +369,7 @@ async function render({ model, el }) {
     });
     overlay.setAttribute("role", "img");
     overlay.setAttribute("aria-label", "all tracks over the true video");
-    const all = element("figure", {}, element("figcaption", { textContent: "all tracks" }), overlay, element("div", { className: "note", textContent: `${truth().ideal ? "dotted: g t²/2; " : ""}dashed: own parabola; ▲ contact; × lost` }));
+    const all = element("figure", {}, element("figcaption", { textContent: "all tracks" }), overlay, element("div", { className: "note", textContent: truth().ideal ? "dotted: g t²/2" : "" }));
     stage.replaceChildren(...panels.map((panel) => panel.box), all);
   }
   function order() {
