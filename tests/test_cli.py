@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pisa_kit.cli import main
 from pisa_kit.clips.annotations import read_masks
 from pisa_kit.clips.formats import read_clip
 from pisa_kit.core.storage import DATA
@@ -133,10 +134,18 @@ def test_import_reads_gravity_from_a_scale_and_takes_corrections(tmp_path):
         (("study", "--preset", ""), "preset: '' is unknown"),
     ],
 )
-def test_bad_input_is_one_line_that_names_it(tmp_path, arguments, message):
-    done = pisa(*arguments, folder=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr and "Traceback" not in done.stderr
+def test_bad_input_is_one_line_that_names_it(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pisa", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
+
+
+def test_the_command_itself_refuses_with_exit_code_2(tmp_path):
+    done = pisa("study", "--preset", "ful", folder=tmp_path)
+    assert done.returncode == 2 and "Did you mean 'full'?" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_training_in_two_processes_is_what_the_study_then_finds(tmp_path):

@@ -146,7 +146,9 @@ def test_oro_numbers(smoke):
     assert set(kept) == {(choice, 2) for choice in ("random", "seg", "newton", "oracle")}
     assert kept["oracle", 2] <= min(kept["seg", 2], kept["newton", 2], kept["random", 2])
     tuned = {row["method"]: row["mean"] for row in results["without_gradient"] if row["metric"] == "fixed_l2"}
-    assert set(tuned) == {"PSFT", "seg, gradient", "seg, nft", "seg, best"} and len(set(tuned.values())) == 4
+    assert set(tuned) == {"PSFT", "seg, gradient", "seg, nft", "seg, best"}
+    assert len(set(tuned.values())) > 1, "what helps validation is kept, of the others PSFT"
+    assert {row["against"] for row in results["gradient_against"]} == {"seg, nft", "seg, best"}
     assert {row["method"] for row in results["bench"]} == set(PRESETS["smoke"].oro.rewards)
 
 
