@@ -122,18 +122,23 @@ def test_keys_sorting_hiding_and_losses(shown, small):
             assert f"frame {frame} of 16" in tab.inner_text(".readout")
         tab.evaluate(f"{PLAYER}.pisaPlayer.seek(6 / 16)")
         notes = dict(
-            zip(tab.locator("figcaption").all_inner_texts(), tab.locator(".note").all_inner_texts(), strict=True)
+            zip(tab.locator("figcaption").all_inner_texts(), tab.locator("figure .note").all_inner_texts(), strict=True)
         )
         assert notes["vanish"] == "object not found" and notes["ideal"] == ""
         tab.select_option(".order select", "fixed_l2")
         order = [int(button.get_attribute("data-clip")) for button in tab.locator(".shelf button").all()]
-        worst = [max(track["numbers"]["fixed_l2"] for track in view["tracks"][1:]) for view in inspect(*small).views]
+        widget = inspect(*small)
+        worst = [max(track["numbers"]["fixed_l2"] for track in view["tracks"][1:]) for view in widget.views]
         assert order == sorted(range(3), key=lambda index: -worst[index])
         tab.click(f".shelf button[data-clip='{order[-1]}']")
         tab.wait_for_selector(f".pisa-player[data-clip='{order[-1]}']")
         before = tab.locator("figure").count()
         tab.locator(".legend input").nth(2).uncheck()
         assert tab.locator("figure").count() == before - 1
+        order = [int(button.get_attribute("data-clip")) for button in tab.locator(".shelf button").all()]
+        seen = [[track for number, track in enumerate(view["tracks"]) if number not in (0, 2)] for view in widget.views]
+        worst = [max(track["numbers"]["fixed_l2"] for track in tracks) for tracks in seen]
+        assert order == sorted(range(3), key=lambda index: -worst[index]), "what is hidden does not sort"
         table = tab.evaluate(f"{PLAYER}.pisaPlayer.table()").splitlines()
         assert table[0] == "method,frame,time_s,x_px,y_px,speed_px_s" and len(table) == 1 + 17 * 4 + 9
         assert unreachable(tab, ".pisa-player") == []
