@@ -1,5 +1,6 @@
 """What an artefact is called changes with what shaped it, and with nothing else."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from pisa_kit.core.errors import InputError
 from pisa_kit.models.embedded import assemble
 from pisa_kit.study.presets import PRESETS, get_preset
 from pisa_kit.study.run import Run, open_run
+from pisa_kit.training.latents import Stored
 
 CODE = """
 def f(x):
@@ -115,6 +117,15 @@ def test_another_seed_has_a_folder_of_its_own_and_long_names_are_cut(tmp_path):
 def test_scenes_of_training_never_meet_others(tmp_path):
     with pytest.raises(InputError, match="seed: is 10. Choose 0 to 9"):
         open_run("smoke", tmp_path).drops(10)
+
+
+def test_a_training_on_all_clips_leaves_them_on_the_disk(tmp_path, monkeypatch):
+    run, given = open_run("smoke", tmp_path), []
+    monkeypatch.setattr("pisa_kit.study.run.train_transformer", lambda base, cached, *rest: given.append(cached))
+    for clips in (run.preset.psft.clips, 4):
+        run.psft(clips, 4, 0)
+    assert all(isinstance(each, Stored) for each in given[0].values())
+    assert {len(each) for each in given[-1].values()} == {4} and isinstance(given[-1]["text"], np.ndarray)
 
 
 def test_runs_are_named_by_settings_nets_and_place_weight(tmp_path, monkeypatch):

@@ -85,12 +85,14 @@ def test_the_study_tunes_and_chooses_for_oros_budget(tmp_path, monkeypatch):
     assert table.loc[("oracle", 2), "mean"] <= table.loc[("seg", 2), "mean"] <= 1
     assert set(REWARDS) < set(table.index.levels[0])
     monkeypatch.setattr(without_gradient, "candidates", None)  # made once
-    looks = iter([0.5, 0.4, 0.5, 0.6])  # of two tunings, before and after: the first helps, the second does not
-    monkeypatch.setattr(Run, "validation", lambda self, seed, model: {"fixed_l2": next(looks)})
+    looks = []  # of a tuning, before and after it
+    monkeypatch.setattr(Run, "validation", lambda self, seed, model: {"fixed_l2": looks.pop(0)})
     before = next(run.model("PSFT", 0).transformer.parameters())
-    for kind, helps in zip(gradient_free.KINDS, (True, False), strict=True):
-        after = next(tuned_on_values(run, kind, 0).transformer.parameters())
-        assert torch.equal(before, after) != helps, "what does not help validation is not kept"
+    for kind in gradient_free.KINDS:
+        for look, helps in ((0.4, True), (0.6, False)):
+            looks += [0.5, look]
+            after = next(tuned_on_values(run, kind, 0).transformer.parameters())
+            assert torch.equal(before, after) != helps, "what does not help validation is not kept"
 
 
 def test_a_model_finds_its_own_video_likelier_than_a_scrambled_one():

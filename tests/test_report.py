@@ -90,6 +90,10 @@ def test_few_clips_are_enough_where_they_surely_keep_the_gain(results, share, st
     results["02_psft"]["gain_kept"][2] |= {"value": share, "low": share - 0.1, "high": share + 0.1}
     found = report.findings(results)[2]
     assert found.status == status and f"16 clips 60% [50%, 70%], 128 clips {share:.0%}" in found.ours
+    results["02_psft"]["gain_kept"][2]["value"] = None
+    assert report.findings(results)[2].ours == "not measurable"
+    results["02_psft"]["gain_kept"] = results["02_psft"]["gain_kept"][:1]
+    assert report.findings(results)[2].status == NOT_TESTED, "nothing to compare with"
 
 
 def test_the_base_cannot_be_tested_for_what_it_was_made_to_do(results):

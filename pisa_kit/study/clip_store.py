@@ -180,7 +180,7 @@ class ClipStore:
         """Of simulated drops, or, where the preset names a source and `mixed`, of the source's clips among them."""
         preset, count, (first, kind) = self.preset, self.count_of(stage), STAGES[stage]
         if seed >= SEEDS:
-            remedy = f"Choose 0 to {SEEDS - 1}: others meet the held-out clips."
+            remedy = f"Choose 0 to {SEEDS - 1}: larger ones meet scenes of pre-training, then held-out ones."
             raise InputError("training", "seed", f"is {seed}", remedy)
         source, data = getattr(getattr(preset, stage, None), "source", "") if mixed else "", preset.data
         theirs = paper_clips.theirs_of(count, data.share) if source else 0

@@ -136,16 +136,18 @@ def videos(preset: Preset) -> int:
     seeds, models = len(preset.seeds), 2 + len(preset.oro.rewards)
     cells = (len(preset.generalization.distances) - 1) * (len(preset.generalization.heights) - 1)
     on_map, pairs = cells * preset.generalization.clips, 2 * preset.generalization.pairs
-    each = 4 * preset.data.test_clips + on_map + pairs
+    each = 2 * preset.data.test_clips + on_map + pairs
+    quarters = 3 * 2 * preset.data.test_clips  # base, PSFT and the first reward on objects or backgrounds unseen
     more_models = len(preset.generalization.trained_in)
     elsewhere = on_map + more_models * (on_map + pairs)  # PSFT at noon, and those of other drops
     ablation = (len(preset.psft.data_sizes) + len(preset.psft.step_counts) - 1) * preset.data.test_clips
-    validations = _tunings(preset) * len(preset.oro.tuning.evaluations())
+    validations = (_tunings(preset) + 2 * seeds) * len(preset.oro.tuning.evaluations())  # two kinds on values
     pictures = seeds * 5 * preset.distribution.pictures * preset.distribution.worlds
     more = 2 * preset.data.generic_clips + (4 + len(preset.psft.place_weights)) * preset.data.test_clips
     more += (preset.psft.replay > 0) * (preset.data.generic_clips + preset.data.test_clips)
     more += seeds * (preset.oro.tuning.training.steps * preset.oro.tuning.training.batch + 2 * preset.data.test_clips)
-    return seeds * (models * each + ablation + elsewhere) + validations * preset.data.validation_clips + pictures + more
+    more += seeds * (models * each + quarters + ablation + elsewhere) + pictures
+    return validations * preset.data.validation_clips + more
 
 
 def report(table: pd.DataFrame, elsewhere: bool) -> list[str]:

@@ -46,7 +46,7 @@ SMOKE = Preset(
     generalization=Generalization((2.0, 3.5, 5.0), (0.5, 1.25, 2.0), clips=3, pairs=2),
     distribution=Distribution(clips=8, pictures=1, worlds=16, rehearsals=20, simulated_falls=50),
 )
-MINI = Preset(  # a first look in twenty minutes
+MINI = Preset(  # a first look: half an hour on two cores
     "mini",
     seeds=(0,),
     data=Data(test_clips=40, validation_clips=24, generic_clips=40, phone_resamples=400),

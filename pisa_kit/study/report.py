@@ -114,8 +114,12 @@ def _psft_helps(saved) -> tuple:
     return ours, _status(found["low"] > 0), bound
 
 
-def _few_clips_do(saved) -> tuple:
-    *rows, most = sorted(saved["gain_kept"], key=lambda row: row["clips"])
+def _few_clips_do(saved) -> tuple | None:
+    *rows, most = sorted(saved.get("gain_kept", []), key=lambda row: row["clips"]) or [None]
+    if any(row["value"] is None for row in rows):
+        return "not measurable", NOT_TESTED
+    if not rows:
+        return None
     said = [f"{row['clips']} clips {row['value']:.0%} [{row['low']:.0%}, {row['high']:.0%}]" for row in rows]
     ours = f"of what {most['clips']} clips gain in fixed L2: {', '.join(said)}, n = {most['n']:.0f}"
     if any(row["low"] >= ENOUGH for row in rows):
