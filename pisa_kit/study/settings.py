@@ -94,10 +94,10 @@ class Oro:
     """
 
     tuning: OroSettings = OroSettings(
-        Training(steps=96, batch=4, learning_rate=3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
+        Training(steps=144, batch=4, learning_rate=3e-4, warmup=4, decay=0, ema=0.9, log_every=2, checkpoint_every=24),
         weights=REWARDS["seg"],
         gradient_steps=2,
-        eval_steps=(24, 48, 72, 96),
+        eval_steps=(24, 48, 72, 96, 120, 144),
     )
     clips: Count = 256
     source: Text = ""
