@@ -3,6 +3,7 @@
 Workers import this module, so it imports little itself.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -26,6 +27,17 @@ def test_results_are_in_order_and_only_the_outer_bar_shows(capfd):
     assert run_jobs(job, [(3,), (1,), (2,)], "outer") == [3, 1, 2]
     shown = capfd.readouterr().err
     assert "outer" in shown and "inner" not in shown
+
+
+def test_the_environment_says_how_many_work(monkeypatch):
+    monkeypatch.setenv("PISA_WORKERS", "1")
+    assert run_jobs(os.getpid, [(), ()], "outer") == 2 * [os.getpid()]
+    monkeypatch.setenv("PISA_WORKERS", "3")
+    assert os.getpid() not in run_jobs(os.getpid, [(), ()], "outer")
+    assert run_jobs(os.getpid, [()], "outer") == [os.getpid()], "for a single job no process is started"
+    monkeypatch.setenv("PISA_WORKERS", "many")
+    with pytest.raises(InputError, match="PISA_WORKERS.*many.*1 or more"):
+        run_jobs(os.getpid, [()], "outer")
 
 
 def test_an_error_in_a_worker_reaches_the_caller():

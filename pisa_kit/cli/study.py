@@ -1,5 +1,6 @@
 """Commands that plan and run the study."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,7 @@ def study(
     share: float | None = None,
     only: str | None = None,
     fresh: bool = False,
+    workers: int | None = None,
     log_with: str | None = None,
 ):
     """Run the notebooks in order, headless, into runs/<preset>/; call it again to continue after an interruption.
@@ -65,10 +67,13 @@ def study(
         share: Of the paper's clips in training; the rest is simulated. Default: all are the paper's.
         only: Only notebooks whose name starts with this, e.g. "01".
         fresh: Start anew: delete the run's clips, trained models and videos, and forget finished notebooks.
+        workers: Processes, each with one thread and models of its own; 2, or PISA_WORKERS.
     """
-    from pisa_kit.core.checks import check
+    from pisa_kit.core.checks import Few, check
     from pisa_kit.study.presets import get_preset
 
+    if workers is not None:
+        os.environ["PISA_WORKERS"] = str(check(Few, workers, "arguments", "workers"))
     for path in train:
         check(Unbroken, str(path.resolve()), "arguments", "train", "Choose a path without blanks.")
     if not train:

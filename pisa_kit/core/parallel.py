@@ -12,7 +12,7 @@ from joblib.parallel import get_active_backend
 from pisa_kit.core.errors import InputError, first_line
 from pisa_kit.core.progress import Bar
 
-WORKERS = 2
+WORKERS = 2  # unless PISA_WORKERS says otherwise
 warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # one that has grown is replaced, nothing is lost
 PACKAGES = {"dask": "distributed", "ray": "ray"}  # kind of cluster: what it needs
 
@@ -67,9 +67,27 @@ def results_of(jobs: Iterable, workers: int, **options) -> Iterable:
     return Parallel(n_jobs=workers, return_as="generator" if one_by_one else "list", **options)(jobs)
 
 
-def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int = WORKERS) -> list:
-    """`function(*job)` for every job, in the order of the jobs; a worker uses one thread and shows no bars."""
+def processes() -> int:
+    """How many work at a time.
+
+    Raises:
+        InputError: PISA_WORKERS is no number above 0.
+    """
+    asked = os.environ.get("PISA_WORKERS", str(WORKERS))
+    if not asked.isdecimal() or int(asked) < 1:
+        raise InputError("environment", "PISA_WORKERS", f"is {asked!r}", "Give a number of processes, 1 or more.")
+    return int(asked)
+
+
+def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int | None = None) -> list:
+    """`function(*job)` for every job, in the order of the jobs; a worker uses one thread and shows no bars.
+
+    Args:
+        label: of the progress bar.
+        workers: processes; 1, or a single job: this one; None: `processes`.
+    """
     jobs = list(jobs)
+    workers = max(1, min(workers or processes(), len(jobs)))
     results = results_of((delayed(function)(*job) for job in jobs), workers, initializer=_silence)
     return list(Bar(results, total=len(jobs), desc=label, unit="job", disable=not jobs))
 

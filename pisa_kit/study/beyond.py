@@ -49,7 +49,7 @@ def _pair(row: dict) -> str:
 def _energy(saved) -> tuple | None:
     rows = {row["method"]: row for row in saved["verdicts"]}
     tuned, before = rows.get("energy score"), rows.get("ambiguous PSFT")
-    if not tuned or tuned["wasserstein"] is None or before["wasserstein"] is None:
+    if not tuned or not before or None in (tuned["wasserstein"], before["wasserstein"]):
         return None
     form = "Wasserstein-1 {wasserstein:.3f} s, spread {spread:.2f} of the right one"
     ours = f"{form.format(**tuned)}; before it {form.format(**before)}"

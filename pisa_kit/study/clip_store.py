@@ -13,7 +13,7 @@ from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import read_clip, write_clip
 from pisa_kit.core import artefacts
 from pisa_kit.core.errors import InputError, check_choice
-from pisa_kit.core.parallel import WORKERS, results_of
+from pisa_kit.core.parallel import processes, results_of
 from pisa_kit.core.progress import Bar
 from pisa_kit.perception.prepare import read_prepared
 from pisa_kit.sim import motion
@@ -188,7 +188,7 @@ class ClipStore:
         if count > theirs:
             recipe = Corpus(kind, count - theirs, first, data.ranges, data.video, preset.distribution.prior)
             name = f"drops_{stage}_{recipe.count}_seed{seed}_{artefacts.key('drops', recipe)}"
-            folder = write_corpus(self.folder / "data" / name, recipe, WORKERS)
+            folder = write_corpus(self.folder / "data" / name, recipe, processes())
         if not source:
             return folder
         key = paper_clips.source_key(source, data.share, data.video, folder)
@@ -218,7 +218,7 @@ def _make(name: str, job: Callable[[], Clip], path: Path):
 
 def _workers(clips: int) -> int:
     """Processes for so many simulated clips: a few are done sooner than a process starts."""
-    return WORKERS if clips > 16 else 1
+    return processes() if clips > 16 else 1
 
 
 def _move(seed: int, preset: Preset) -> Clip:

@@ -75,8 +75,10 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     training, batch = preset.psft.training, preset.psft.training.batch
     one = forward(parts, preset, batch, dtype)
     weights, state = memory(parts, training, dtype)
+    ambiguous = preset.distribution.trained
+    others = bool(ambiguous) + len(preset.generalization.trained_in) + (preset.psft.replay > 0)  # PSFTs on other drops
     steps = len(preset.seeds) * (
-        training.steps * (1 + len(preset.generalization.trained_in) + (preset.psft.replay > 0))  # on other drops
+        training.steps * others
         + max((training.steps, *preset.psft.step_counts))
         + sum(preset.psft.data_steps for clips in preset.psft.data_sizes if clips != preset.psft.clips)
     )
@@ -89,7 +91,10 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
     runs = _tunings(preset)
     double = replace(tuning, training=replace(tuning.training, batch=2 * tuning.training.batch))
     pairs = replace(preset, oro=replace(preset.oro, tuning=double))  # each ambiguous picture is filmed twice
-    for work, asked, number in (("ORO step", preset, runs), ("energy score step", pairs, len(preset.seeds))):
+    for work, asked, number in (
+        ("ORO step", preset, runs),
+        ("energy score step", pairs, len(preset.seeds) * ("energy score" in ambiguous)),
+    ):
         batch = asked.oro.tuning.training.batch
         one, pixels = forward(parts, asked, batch, dtype), decoding(parts, asked, batch, dtype)
         weights, state = memory(parts, tuning.training, dtype)
@@ -142,7 +147,9 @@ def videos(preset: Preset) -> int:
     elsewhere = on_map + more_models * (on_map + pairs)  # PSFT at noon, and those of other drops
     ablation = (len(preset.psft.data_sizes) + len(preset.psft.step_counts) - 1) * preset.data.test_clips
     validations = (_tunings(preset) + 2 * seeds) * len(preset.oro.tuning.evaluations())  # two kinds on values
-    pictures = seeds * 5 * preset.distribution.pictures * preset.distribution.worlds
+    pictures = (
+        seeds * (3 + len(preset.distribution.trained)) * preset.distribution.pictures * preset.distribution.worlds
+    )
     more = 2 * preset.data.generic_clips + (4 + len(preset.psft.place_weights)) * preset.data.test_clips
     more += (preset.psft.replay > 0) * (preset.data.generic_clips + preset.data.test_clips)
     more += seeds * (preset.oro.tuning.training.steps * preset.oro.tuning.training.batch + 2 * preset.data.test_clips)

@@ -50,10 +50,17 @@ MINI = Preset(  # a first look: half an hour on two cores
     "mini",
     seeds=(0,),
     data=Data(test_clips=40, validation_clips=24, generic_clips=40, phone_resamples=400),
-    psft=Psft(replace(Psft().training, steps=160), data_steps=80, step_counts=(80, 160), place_weights=(), replay=0.0),
+    psft=Psft(
+        replace(Psft().training, steps=160),
+        data_sizes=(128, 1024),
+        data_steps=80,
+        step_counts=(80, 160),
+        place_weights=(),
+        replay=0.0,
+    ),
     oro=Oro(_tuned_for(32), rewards=_rewards("seg", "flow", "depth"), gradient_steps=()),
     generalization=Generalization((1.5, 2.0, 3.5, 5.0), (0.25, 0.5, 1.25, 2.0), clips=4, pairs=16, trained_in=()),
-    distribution=Distribution(pictures=1, worlds=64, rehearsals=500, simulated_falls=500),
+    distribution=Distribution(pictures=1, worlds=64, rehearsals=500, simulated_falls=500, trained=()),
 )
 GPU = Preset(  # one card of 24 to 80 GB: low-rank weights
     "gpu",

@@ -141,6 +141,7 @@ class Distribution:
     Args:
         clips: ambiguous drops that one model learns from.
         energy: weight of the energy score, by which that model is tuned further on the same drops.
+        trained: which of the two are.
         pictures: how many.
         worlds: videos per picture and model; they are compared with twice as many independently drawn worlds.
         prior: distances of the worlds behind a picture, uniform, metres.
@@ -150,6 +151,7 @@ class Distribution:
 
     clips: Count = 512
     energy: Positive = 10.0
+    trained: tuple[Literal["ambiguous PSFT", "energy score"], ...] = ("ambiguous PSFT", "energy score")
     pictures: Few = 2
     worlds: Count = 128
     prior: Pair = (2.0, 3.5)
