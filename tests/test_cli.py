@@ -126,6 +126,7 @@ def test_import_reads_gravity_from_a_scale_and_takes_corrections(tmp_path):
         (("simulate", "data", "--layout", "simm", "--count", "1"), "Did you mean 'sim'?"),
         (("pretrain", "transformr"), "stage: 'transformr' is unknown. Did you mean 'transformer'?"),
         (("import", "nowhere.mp4", "out", "--fps", "nan", "--point", "1,1"), "fps: is nan"),
+        (("study", "--workers", "0"), "workers: is 0"),
         (("study", "--share", "0.5"), "share: is 0.5"),
         (("study", "--train", "my clips.zip"), "Choose a path without blanks"),
         (("study", "--set", "psft.place_weights=('nope',)"), "place_weights[0]: is 'nope'"),
