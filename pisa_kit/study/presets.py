@@ -46,10 +46,10 @@ SMOKE = Preset(
     generalization=Generalization((2.0, 3.5, 5.0), (0.5, 1.25, 2.0), clips=3, pairs=2),
     distribution=Distribution(clips=8, pictures=1, worlds=16, rehearsals=20, simulated_falls=50),
 )
-MINI = Preset(  # a first look: half an hour on two cores
+MINI = Preset(  # a first look: twenty minutes on two cores
     "mini",
     seeds=(0,),
-    data=Data(test_clips=40, validation_clips=24, generic_clips=40, phone_resamples=400),
+    data=Data(test_clips=32, validation_clips=16, generic_clips=32, phone_resamples=400),
     psft=Psft(
         replace(Psft().training, steps=160),
         data_sizes=(128, 1024),
@@ -58,7 +58,7 @@ MINI = Preset(  # a first look: half an hour on two cores
         place_weights=(),
         replay=0.0,
     ),
-    oro=Oro(_tuned_for(32), rewards=_rewards("seg", "flow", "depth"), gradient_steps=()),
+    oro=Oro(_tuned_for(24), rewards=_rewards("seg", "flow", "depth"), gradient_steps=()),
     generalization=Generalization((1.5, 2.0, 3.5, 5.0), (0.25, 0.5, 1.25, 2.0), clips=4, pairs=16, trained_in=()),
     distribution=Distribution(pictures=1, worlds=64, rehearsals=500, simulated_falls=500, trained=()),
 )
