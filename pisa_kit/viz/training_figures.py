@@ -30,7 +30,7 @@ def reward_and_metrics(
 
     Args:
         logs: run to the lines of its training log.
-        looks: run to its looks at validation clips: "step" and metrics.
+        eval_steps: run to what validation clips said: "step" and metrics.
     """
     figure, axes = panels(1 + len(metrics))
     for label, log in logs.items():
@@ -43,7 +43,7 @@ def reward_and_metrics(
             axis.plot([look["step"] for look in found], [look[metric] for look in found], line, color=colour(label))
         axis.set(title=LABELS.get(metric, metric), xlabel="Step")
     axes[0].set(title="loss / its start", xlabel="Step")
-    axes[0].legend(frameon=False, fontsize="small")
+    figure.legend(loc="lower right", bbox_to_anchor=(0.97, 0.1), frameon=False)  # in the empty panel
     return figure
 
 
