@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from pisa_kit.cli import main
+from pisa_kit.cli import app, main
 from pisa_kit.clips.annotations import read_masks
 from pisa_kit.clips.formats import read_clip
 from pisa_kit.core.storage import DATA
@@ -61,7 +62,7 @@ def test_simulate_writes_a_benchmark_layout(tmp_path):
     assert read_masks(tmp_path / "data" / "00001" / "mask.npz").shape[0] == 5
 
 
-def test_from_benchmark_to_scores_by_commands_alone(tmp_path):
+def test_from_benchmark_to_scores_by_commands_alone(tmp_path, monkeypatch):
     settings = ("--count", 2, "--layout", "sim", "--workers", 1)
     assert pisa("simulate", "raw", *settings, folder=tmp_path).returncode == 0
     ready = pisa("prepare", "raw", "clips", "--size", 64, folder=tmp_path)
@@ -72,13 +73,14 @@ def test_from_benchmark_to_scores_by_commands_alone(tmp_path):
     assert scored.returncode == 0 and "scored 2 of 2" in scored.stdout, scored.stderr
     assert len((tmp_path / "scores.csv").read_text().splitlines()) == 3
     (tmp_path / "videos" / "00001.npz").unlink()
-    lacking = pisa("evaluate", "clips", "videos", folder=tmp_path)
-    assert lacking.returncode == 1 and "scored 1 of 2" in lacking.stdout
+    monkeypatch.chdir(tmp_path)
+    lacking = CliRunner().invoke(app, ["evaluate", "clips", "videos"])
+    assert lacking.exit_code == 1 and "scored 1 of 2" in lacking.stdout
     assert "failed: 00001: has no video" in lacking.stdout
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "other.mp4").write_bytes(b"")
-    nothing = pisa("evaluate", "clips", "none", folder=tmp_path)
-    assert nothing.returncode == 1 and "scored 0 of 2" in nothing.stdout, nothing.stderr
+    nothing = CliRunner().invoke(app, ["evaluate", "clips", "none"])
+    assert nothing.exit_code == 1 and "scored 0 of 2" in nothing.stdout
 
 
 def test_import_turns_the_phone_video_into_a_real_clip(tmp_path):

@@ -81,8 +81,9 @@ def _background(truth: Truth):
 @pytest.mark.parametrize("name", list(REWARD_FUNCTIONS))
 def test_gradients_reach_the_pixels_and_match_finite_differences(rewards, truth, hovering, name):
     function = _in_double(name)
-    exact = Truth(truth.video[:1].double(), truth.masks[:1])
-    video = (0.5 * exact.video + 0.5 * hovering[:1].double()).requires_grad_(True)
+    length = 9  # float64 is slow
+    exact = Truth(truth.video[:1, :, :length].double(), truth.masks[:1, :length])
+    video = (0.5 * exact.video + 0.5 * hovering[:1, :, :length].double()).requires_grad_(True)
     (gradient,) = torch.autograd.grad(function(video, exact).loss.sum(), video)
     assert torch.isfinite(gradient).all() and float(gradient[:, :, 1:].abs().max()) > 0
     rng, step = np.random.default_rng(0), 1e-6
