@@ -23,8 +23,9 @@ from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.study import runner
 from pisa_kit.study.presets import PRESETS
-from pisa_kit.study.run import AMBIGUOUS, Run, open_run
+from pisa_kit.study.run import Run, open_run
 from pisa_kit.study.runner import NotebookError, notebooks, run_study
+from pisa_kit.study.settings import AMBIGUOUS
 from pisa_kit.viz.site import write_site
 
 NOTEBOOKS = notebooks()

@@ -11,7 +11,7 @@ from pisa_kit.clips.clip import Camera
 from pisa_kit.metrics.statistics import slopes
 from pisa_kit.sim.settings import Ranges
 from pisa_kit.sim.worlds import Ambiguity
-from pisa_kit.study.run import AMBIGUOUS
+from pisa_kit.study.settings import AMBIGUOUS
 from pisa_kit.viz import figures, physics_figures
 
 EDGES = (2.0, 3.5, 5.0), (0.5, 1.25, 2.0)

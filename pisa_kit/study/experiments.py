@@ -14,7 +14,8 @@ from pisa_kit.metrics.evaluation import APPEARANCE, TRACKER, Evaluation, evaluat
 from pisa_kit.metrics.scoring import METRICS
 from pisa_kit.perception.trackers import SAM2, load_sam2
 from pisa_kit.sim import references
-from pisa_kit.study.run import AMBIGUOUS, RECOMMENDED, Run
+from pisa_kit.study.run import RECOMMENDED, Run
+from pisa_kit.study.settings import AMBIGUOUS
 
 ERRORS = ("l2", "chamfer_distance", "fixed_l2", "fixed_chamfer_distance")  # what a skill is given for
 

@@ -27,6 +27,7 @@ from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.study.clip_store import ClipStore, make_clips
 from pisa_kit.study.paper_clips import PROMPT
 from pisa_kit.study.presets import get_preset
+from pisa_kit.study.settings import AMBIGUOUS
 from pisa_kit.training import oro
 from pisa_kit.training.latents import INDEX, cache_latents, read_latents
 from pisa_kit.training.pretrain_perception import train_guess
@@ -36,7 +37,6 @@ from pisa_kit.training.settings import OroSettings
 
 LONGEST_NAME = 200  # of a run's folder, bytes; file systems take 255
 RECOMMENDED = "base (recommended size)"
-AMBIGUOUS = ("ambiguous PSFT", "energy score")  # from drops whose picture shows many worlds; tuned further
 STAGE_OF = dict.fromkeys(AMBIGUOUS, "ambiguous") | {"PSFT, noon": "noon", "PSFT, pairs": "pairs"}  # other drops
 VALIDATED = ["l2", "fixed_l2", "fixed_chamfer_distance", "fixed_iou", "visibility", *APPEARANCE]
 

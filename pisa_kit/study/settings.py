@@ -14,6 +14,7 @@ Name = Annotated[str, Field(pattern=r"^\w[\w .+-]*$", max_length=60)]  # of a ru
 PlaceWeight = Training.__annotations__["place_weight"]  # its choices
 Counts = Annotated[tuple[Count, ...], Field(min_length=1)]  # that an ablation compares
 Edges = Annotated[tuple[Positive, ...], Field(min_length=2)]  # of a map's cells, metres
+AMBIGUOUS = ("ambiguous PSFT", "energy score")  # from drops whose picture shows many worlds; tuned further
 REWARDS = {  # name of a tuning: weights of its rewards, see `rewards.REWARD_FUNCTIONS`
     "seg": {"seg": 1.0},
     "flow": {"flow": 4.0},
@@ -141,7 +142,7 @@ class Distribution:
     Args:
         clips: ambiguous drops that one model learns from.
         energy: weight of the energy score, by which that model is tuned further on the same drops.
-        trained: which of the two are.
+        trained: which of the two models, `AMBIGUOUS`, are made.
         pictures: how many.
         worlds: videos per picture and model; they are compared with twice as many independently drawn worlds.
         prior: distances of the worlds behind a picture, uniform, metres.
@@ -151,7 +152,7 @@ class Distribution:
 
     clips: Count = 512
     energy: Positive = 10.0
-    trained: tuple[Literal["ambiguous PSFT", "energy score"], ...] = ("ambiguous PSFT", "energy score")
+    trained: tuple[Literal[AMBIGUOUS], ...] = AMBIGUOUS
     pictures: Few = 2
     worlds: Count = 128
     prior: Pair = (2.0, 3.5)
