@@ -70,6 +70,8 @@ def test_killed_and_continued_gives_the_same_weights_bit_for_bit(tmp_path, kille
 
     with pytest.raises(KeyboardInterrupt):
         train(make_model(), dying, make_batch, settings, tmp_path / "part")
+    with open(tmp_path / "part" / "log.jsonl", "a") as log:
+        log.write('{"loss": 0.1, "st')  # killed while it wrote
     continued = weights(train(make_model(), loss, make_batch, settings, tmp_path / "part"))
     assert torch.equal(whole, continued)
     steps = [json.loads(line)["step"] for line in (tmp_path / "part" / "log.jsonl").read_text().splitlines()]

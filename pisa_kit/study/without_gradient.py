@@ -1,6 +1,7 @@
 """Is the reward's gradient needed? The study's answer: best-of-N and tuning on rewards' values, for ORO's budget."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pisa_kit.metrics.best_of import best_of
 from pisa_kit.metrics.scoring import evaluate
 from pisa_kit.perception.trackers import track_clips
 from pisa_kit.study.run import Run
+from pisa_kit.training.early_stopping import keep_best
 from pisa_kit.training.gradient_free import candidates, tune_on
 from pisa_kit.training.rewards import load_rewards
 
@@ -83,15 +85,11 @@ def tuned_on_values(run: Run, kind: str, seed: int) -> DiffusionPipeline:
     settings = replace(own, seed=seed, place_weight=psft.place_weight, mixed_noise=psft.mixed_noise)
     batch = min(2 * own.batch, len(made["error"]))
     settings = replace(settings, batch=batch, learning_rate=3 * own.learning_rate)  # else it is still
-    tuning, looks, best, tuned = run.preset.oro.tuning, [], model, model
+    tuning = run.preset.oro.tuning
     key = artefacts.key("candidates", replace(settings, steps=1), tuning.eval_steps, _pool_path(run, seed).name)
     folder = run.folder / "models" / f"{kind}_{REWARDS[0]}_seed{seed}_{key}"
-    for steps in tuning.evaluations():
-        if steps:
-            tuned = tune_on(model, made, clips, REWARDS[0], kind, replace(settings, steps=steps), folder)
-        looks.append(run.validation(seed, tuned)[tuning.early_stopping_metric])
-        lowest = np.nanargmin(looks)
-        best = tuned if lowest == len(looks) - 1 else best
-        if len(looks) - 1 - lowest >= tuning.patience:
-            break
-    return best
+
+    def train_to(steps: int) -> DiffusionPipeline:
+        return tune_on(model, made, clips, REWARDS[0], kind, replace(settings, steps=steps), folder) if steps else model
+
+    return keep_best(train_to, partial(run.validation, seed), tuning, folder)[0]

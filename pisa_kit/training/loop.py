@@ -168,14 +168,14 @@ def _check_finite(terms: dict[str, torch.Tensor], norm: torch.Tensor, step: int,
 def _forget_after(path: Path, step: int):
     """Drops the log's lines of steps that a killed run did after its last checkpoint: they are done again."""
     if path.exists():
-        kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+        kept = [line for line in read_log(path.parent) if line["step"] <= step]
         with atomic_path(path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept))
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
 
 def read_log(folder) -> list[dict]:
-    """The lines of a run's log.jsonl."""
-    return [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
+    """The lines of a run's log.jsonl; one that was being written when the run was killed is left out."""
+    return [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines(True) if line[-1] == "\n"]
 
 
 # --- checkpoints -------------------------------------------------------------------------------------------------

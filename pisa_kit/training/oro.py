@@ -5,18 +5,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from torch.utils.checkpoint import checkpoint as recompute
 
 from pisa_kit.core.devices import device
 from pisa_kit.core.errors import check_choice
-from pisa_kit.core.storage import read_json, write_json
 from pisa_kit.models.conditioning import Condition, decode, encode_text, pad_text, velocity
 from pisa_kit.models.families import family_of
 from pisa_kit.models.sampling import sample_latents
 from pisa_kit.perception.tensors import to_video
+from pisa_kit.training.early_stopping import keep_best
 from pisa_kit.training.psft import add_noise, check_enough, draw, fit
 from pisa_kit.training.rewards import PAIRED, Reward, RewardFunction, Truth
 from pisa_kit.training.settings import OroSettings, Training
@@ -127,46 +126,30 @@ def tune(
 ) -> tuple[DiffusionPipeline, list[dict]]:
     """Tunes the pipeline's transformer on rewards; continues after an interruption.
 
-    Held-out metrics, not the reward, say when to stop: after `settings.patience` evaluations without a better one, the
-    best model is returned.
-
     Args:
         clips: "latents" and "text" of `cache_latents`, "frames" (N, T, H, W, 3) uint8, "masks" (N, T, H, W) bool.
         rewards: see `rewards.load_rewards`; at least the names in `settings.weights`.
         folder: receives log, checkpoint, pipelines and validation.json.
-        validate: metrics of a model on clips that are neither training nor test, of which
-            `settings.early_stopping_metric` is minimised. Without it all steps are made.
+        validate: see `keep_best`. Without it all steps are made.
         watch: see `loop.train`.
 
     Returns:
-        The tuned pipeline and what `validate` said: "step" and metrics, from step 0 (the model as given) on.
+        The tuned pipeline and what `validate` said, both as of `keep_best`.
 
     Raises:
         InputError: a weight without reward, or fewer clips than a batch.
     """
-    folder, training = Path(folder), settings.training
+    training = settings.training
     for name in settings.weights:
         check_choice(name, rewards, "weights")
     check_enough(clips, training, folder)
     batch = partial(make_batch, clips, pipeline, training)
     make_loss = lambda tuned: oro_loss(tuned, pipeline, rewards, settings)  # noqa: E731
     about = {name: getattr(settings, name) for name in SHAPING}
-    if validate is None:
-        return fit(pipeline, make_loss, batch, training, folder, label, watch, about), []
-    path, validations, best = folder / "validation.json", [], pipeline
-    known = {look["step"]: look for look in read_json(path)} if path.exists() else {}
-    for steps in settings.evaluations():
-        tuned = pipeline
-        if steps:
-            tuned = fit(pipeline, make_loss, batch, replace(training, steps=steps), folder, label, watch, about)
-        if steps not in known:
-            measured = {"step": steps} | validate(tuned)
-            known[steps] = {name: None if np.isnan(value) else value for name, value in measured.items()}
-            write_json(path, list(known.values()))
-        validations.append({name: np.nan if value is None else value for name, value in known[steps].items()})
-        lowest = np.nanargmin([look[settings.early_stopping_metric] for look in validations])
-        if lowest == len(validations) - 1:
-            best = tuned
-        if len(validations) - 1 - lowest >= settings.patience:
-            break
-    return best, validations
+
+    def train_to(steps: int) -> DiffusionPipeline:
+        if not steps:
+            return pipeline
+        return fit(pipeline, make_loss, batch, replace(training, steps=steps), folder, label, watch, about)
+
+    return keep_best(train_to, validate, settings, Path(folder)) if validate else (train_to(training.steps), [])
