@@ -1,6 +1,7 @@
 """Datasets: resumed after an interruption, refused when mixed, read back as written."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,8 @@ def test_resampling_keeps_time():
     np.testing.assert_allclose(half.times, clip.times[::2])
     assert resample(clip, 16) is clip
     np.testing.assert_array_equal(resample(clip, 48).frames[[0, 3, 6]], clip.frames[[0, 1, 2]])
+    nearly = resample(replace(clip, fps=29.97), 30)
+    assert nearly.fps == 30 and len(nearly) == len(clip), "as many frames, another rate"
     with pytest.raises(InputError, match="5 at 16 fps give 3 at 8 fps, not 9"):
         resample(clip, 8, frames=9)
 

@@ -144,13 +144,16 @@ def test_gravity_of_the_ideal_depends_on_nothing_and_wrong_gravity_is_seen(on_ma
     assert gravity["slow gravity"] == pytest.approx(0.18 * 9.81, rel=0.15) and abs(gravity["frozen"]) < 0.2
 
 
-def testbefore_contact_is_the_fall_alone(on_map):
+def test_before_contact_is_the_fall_alone(on_map):
     [truth] = on_map[:1]
     wrong = truth.masks.copy()
     wrong[int(truth.contacts[0] * truth.fps) + 1 :] = False  # lost after contact
     lost = replace(truth, masks=wrong)
     assert before_contact(truth, lost) == 0 and before_contact(truth, replace(truth, masks=~truth.masks)) > 0
     assert np.isnan(before_contact(replace(truth, contacts=None), lost))
+    for end in range(2, len(truth)):  # at a rate that is no whole number, too
+        odd = replace(truth, fps=29.97, contacts=np.array([(end - 0.5) / 29.97]))
+        assert before_contact(odd, odd) == 0, end
 
 
 def numbers(**methods) -> list[pd.DataFrame]:

@@ -136,7 +136,7 @@ def run(tmp_path):
     adapter.mkdir(parents=True)
     (adapter / "pytorch_lora_weights.safetensors").write_bytes(b"adapter")
     write_json(adapter.parent / "settings.json", {"steps": 8, "learning_rate": 0.004, "weights": {"seg": 1.0}})
-    write_json(adapter.parent / "validation.json", [{"step": 0, "l2": 0.0512345}, {"step": 4, "l2": 0.04}])
+    write_json(adapter.parent / "validation.json", {"looks": [{"step": 0, "l2": 0.0512345}, {"step": 4, "l2": 0.04}]})
     (adapter.parent / "checkpoint.safetensors").write_bytes(b"moments")
     scores = pd.DataFrame({"name": ["000", "001"], "l2": [0.1, 0.2], "seed": [0, 1]})
     scores.to_csv(tmp_path / "scores.csv", index=False)

@@ -180,6 +180,11 @@ def test_held_out_metrics_stop_it(base, clips, rewards, tmp_path):
     more = replace(settings, eval_steps=(1, 3), patience=1)  # other looks at the same run: each keeps its own step
     _, fewer = oro.tune(base, clips, rewards, more, tmp_path, validate=lambda model: pytest.fail("looked again"))
     assert fewer == [validations[0], validations[1], validations[3]]
+    seen = []
+    look = lambda model: {"fixed_l2": seen.append(model) or 0.1}  # noqa: E731
+    for clips_are, count in (("others", 2), ("others", 2), ("others still", 4)):
+        oro.tune(base, clips, rewards, replace(settings, patience=1), tmp_path, validate=look, judged_by=clips_are)
+        assert len(seen) == count, "looks at other clips do not count"
     assert replace(settings, eval_steps=(1, 9)).evaluations() == (0, 1, TRAINING.steps), "the last step is judged"
     with pytest.raises(InputError, match="weights: differ"):
         oro.tune(base, clips, rewards, replace(settings, weights={"seg": 2.0}), tmp_path)

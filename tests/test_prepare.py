@@ -99,6 +99,14 @@ def test_failures_are_named_and_the_rest_is_prepared(tmp_path):
     assert "control characters" in found["clips"]["tab\tx"]["error"]
     assert "prepared 1 of 4" in text and "failed: bare" in text and "points: are missing" in text
     assert "failed: short" in text and [clip.name for clip in read_prepared(tmp_path / "out")] == ["good"]
+    for name, other in (("tab\tx.npz", "tab.npz"), ("good", "fine")):
+        (tmp_path / "in" / name).rename(tmp_path / "in" / other)
+    again = prepare(tmp_path / "in", tmp_path / "out", EMBEDDED)
+    assert sorted(again["clips"]) == ["bare", "fine", "short", "tab"], "what is gone is forgotten"
+    assert [clip.name for clip in read_prepared(tmp_path / "out")] == ["fine", "tab"]
+    (tmp_path / "in" / "tab").mkdir()
+    with pytest.raises(InputError, match="tab: is the name of two clips"):
+        prepare(tmp_path / "in", tmp_path / "out", EMBEDDED)
 
 
 def test_lost_frames_are_recorded(tmp_path, monkeypatch):

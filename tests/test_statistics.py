@@ -61,6 +61,7 @@ def test_a_matrix_has_a_row_per_seed_and_a_column_per_clip():
     np.testing.assert_array_equal(matrix(rows, "x"), [[1, 2], [np.nan, 3]])
     np.testing.assert_array_equal(matrix(rows, "x", ["b", "a"]), [[2, 1], [3, np.nan]])
     np.testing.assert_array_equal(matrix(rows.assign(name="a"), "x"), [[1, 2], [3, np.nan]])
+    np.testing.assert_array_equal(matrix(rows, "x", ["c", "b"])[:, 0], [np.nan] * 2, "a clip that nobody has")
 
 
 def test_summaries_by_group_are_those_of_the_groups():

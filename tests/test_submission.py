@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_adapters import small_sam2
 from typer.testing import CliRunner
@@ -84,7 +85,18 @@ def test_other_numbers_protocols_and_clips_are_named(made, copy, tmp_path):
     card = read_json(copy / "card.json")
     better = card | {"summary": card["summary"] | {"fixed_l2": card["summary"]["fixed_l2"] | {"mean": 0.01}}}
     write_json(copy / "card.json", better)
-    assert wrong(made, copy)[0].startswith("fixed_l2: the card says 0.01, the videos 0.")
+    assert wrong(made, copy)[0].startswith("fixed_l2: mean: the card says 0.0100, the videos 0.")
+    sure = {name: row | {"std": 0.0} for name, row in card["summary"].items()}
+    write_json(copy / "card.json", card | {"summary": sure})
+    assert any(line.startswith("fixed_l2: std: the card says 0.0000") for line in wrong(made, copy))
+    write_json(copy / "card.json", card)
+    scores = pd.read_csv(copy / "scores.csv")
+    scores.assign(l2=scores["l2"] / 2).to_csv(copy / "scores.csv", index=False)
+    assert {line.split(" says")[0] for line in wrong(made, copy)} >= {"l2: mean: scores.csv", "l2: low: scores.csv"}
+    (copy / "scores.csv").write_text("junk")
+    with pytest.raises(InputError, match="scores.csv: file: cannot be read"):
+        wrong(made, copy)
+    scores.to_csv(copy / "scores.csv", index=False)
     write_json(copy / "card.json", card | {"protocol": card["protocol"] | {"steps": 50}})
     assert wrong(made, copy)[0].startswith("protocol: the videos' manifests say")
     write_json(copy / "card.json", card | {"seeds": "four"})
@@ -111,7 +123,8 @@ def test_an_incomplete_or_repeated_one_is_not_written(made, tmp_path):
     with pytest.raises(InputError, match="seeds: repeat"):
         write_submission(tmp_path / "out", report, data, tmp_path / "videos", "judge")
     write_json(tmp_path / "videos/seed1/manifest.json", read_json(videos / "seed1/manifest.json"))
-    with pytest.raises(InputError, match="seeds: have the same videos"):
+    shutil.copy(videos / "seed1/seen/01.npz", tmp_path / "videos/seed1/seen/01.npz")
+    with pytest.raises(InputError, match="seen/00: has the same video in two seeds"):
         write_submission(tmp_path / "out", report, data, tmp_path / "videos", "judge")
     (tmp_path / "videos/seed1/manifest.json").unlink()
     with pytest.raises(InputError, match="manifest.json"):

@@ -1,5 +1,6 @@
 """Every layout a clip can have on disk: PisaBench's, frame folders, videos and our own npz (PISA, released data)."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +42,7 @@ def find_clips(path) -> list[Location]:
     `real.zip` holding `real/clip_a` has the clip "clip_a".
 
     Raises:
-        InputError: nothing is there, no clip in it, or an unsafe or broken archive.
+        InputError: nothing is there, no clip in it, two of one name, or an unsafe or broken archive.
     """
     folder, file = locate(path)
     if file is not None:
@@ -54,6 +55,9 @@ def find_clips(path) -> list[Location]:
     prefix = f"{folder.stem}/"
     if all(location.name.startswith(prefix) for location in locations):
         locations = [replace(location, name=location.name.removeprefix(prefix)) for location in locations]
+    name, count = Counter(location.name for location in locations).most_common(1)[0]
+    if count > 1:
+        raise InputError(path, name, "is the name of two clips", "Rename the file or the folder of one of them.")
     return sorted(locations, key=lambda location: location.name)
 
 

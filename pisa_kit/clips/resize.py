@@ -27,7 +27,7 @@ def resample(clip: Clip, fps: float, frames: int | None = None) -> Clip:
         problem = f"{len(clip)} at {clip.fps:g} fps give {available} at {fps:g} fps, not {count}"
         raise InputError(clip.name, "frames", problem, "Ask for fewer frames.")
     indices = np.minimum(np.floor(np.arange(count) * clip.fps / fps + 0.5 + 1e-9).astype(int), len(clip) - 1)
-    if count == len(clip) and np.array_equal(indices, np.arange(count)):
+    if fps == clip.fps and np.array_equal(indices, np.arange(len(clip))):
         return clip
     return clip.select(indices, fps)
 

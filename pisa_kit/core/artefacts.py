@@ -16,24 +16,27 @@ CLIPS = (
 )
 MODEL = ("models/conditioning", "models/families", "models/codec")
 PERCEPTION = ("perception/trackers", "perception/flow", "perception/depth", "perception/nets")
-TRAINING = (*MODEL, "models/adapters", "training/psft", "training/loop", "training/optimizers")
+LOOP = ("training/loop", "training/optimizers", "training/settings")
+TRAINING = (*MODEL, *LOOP, "models/adapters", "training/psft")
+VIDEOS = (*MODEL, "models/sampling", "models/generation", "models/zoo")
 CODE = {  # kind of artefact: the modules that decide what is in it
     "clips": CLIPS,
     "drops": (*CLIPS, "sim/worlds", "sim/probes", "sim/corpora", "sim/diet"),
     "references": (*CLIPS, *MODEL, "sim/references", "perception/guess", "perception/nets"),
     "latents": (*MODEL, "sim/corpora", "training/latents"),
-    "guess": (
-        "perception/guess",
-        "perception/nets",
-        "training/loop",
-        "training/optimizers",
-        "training/pretrain_perception",
-    ),
+    "guess": (*LOOP, "perception/guess", "perception/nets", "training/pretrain_perception"),
     "psft": TRAINING,
     "oro": (*TRAINING, "training/oro", "training/rewards", "models/sampling", *PERCEPTION),
     "mixed": ("study/paper_clips", "clips/resize", "clips/formats"),
-    "candidates": (*TRAINING, "training/gradient_free", "training/rewards", "models/sampling", *PERCEPTION),
-    "videos": (*MODEL, "models/sampling", "models/generation", "models/zoo"),
+    "candidates": (
+        *(*TRAINING, "training/gradient_free", "training/rewards", "models/sampling", *PERCEPTION),
+        "metrics/l2_chamfer_iou",
+    ),
+    "videos": VIDEOS,
+    "validation": (
+        *(*VIDEOS, *PERCEPTION, "metrics/evaluation", "metrics/scoring", "metrics/l2_chamfer_iou"),
+        "metrics/appearance",
+    ),
 }
 PACKAGE = Path(__file__).parents[1]
 

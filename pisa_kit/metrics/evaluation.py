@@ -70,7 +70,7 @@ def before_contact(truth: Clip, video: Clip) -> float:
     if truth.contacts is None:
         return float("nan")
     end = max(int(truth.contacts[0] * truth.fps) + 1, 2) if len(truth.contacts) else len(truth)
-    made = video.dropped[: int(end * video.fps / truth.fps)]
+    made = video.dropped[: int(end * video.fps / truth.fps + 1e-9)]
     return fixed(truth.dropped[:end], truth.fps, made, video.fps)["fixed_l2"]
 
 

@@ -19,9 +19,10 @@ def matrix(rows: pd.DataFrame, column: str, clips=None) -> np.ndarray:
     """
     wide = pd.DataFrame({"seed": rows.get("seed", 0), "name": rows["name"], "value": rows[column].astype(float)})
     wide["again"] = wide.groupby(["seed", "name"]).cumcount()
-    order = wide["name"] if clips is None else clips
-    wide = wide.pivot(index="seed", columns=["name", "again"], values="value")
-    return wide.reindex(columns=list(dict.fromkeys(order)), level="name").to_numpy()
+    order = dict.fromkeys(wide["name"] if clips is None else clips)
+    most = wide.groupby("name")["again"].max()
+    columns = [(name, again) for name in order for again in range(most.get(name, 0) + 1)]
+    return wide.pivot(index="seed", columns=["name", "again"], values="value").reindex(columns=columns).to_numpy()
 
 
 def mean(values: np.ndarray, of: Callable = np.nanmean) -> np.ndarray:

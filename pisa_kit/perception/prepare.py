@@ -95,6 +95,9 @@ def _prepare(
     wanted = {"source": str(Path(source).resolve())} | asdict(settings)
     found = _read_manifest(manifest) if manifest.exists() else {"settings": wanted, "clips": {}}
     check_same(found["settings"], wanted, manifest, "the clips that are already there")
+    there = {location.name for location in locations}
+    found["clips"] = {name: entry for name, entry in found["clips"].items() if name in there}  # others are gone
+    write_json(manifest, found)
     for location in Bar(locations, desc=f"preparing {out.name}", unit="clip"):
         path, known = out / f"{location.name}.npz", found["clips"].get(location.name, {})
         if "frames" in known and artefacts.is_whole(path, known, verify):

@@ -1,14 +1,14 @@
 """Questions the paper does not ask, and what this study answers."""
 
 from pisa_kit.metrics.verdicts import DISAGREE, PASSES, asked
-from pisa_kit.study.report import CANNOT_BE_ASKED, ENOUGH, NOT_TESTED, Finding
+from pisa_kit.study.report import CANNOT_BE_ASKED, ENOUGH, NOT_TESTED, UNDECIDED, Finding
 
 HOLDS, DOES_NOT_HOLD = "holds", "does not hold"
 INTERVAL = "{value:.2f} [{low:.2f}, {high:.2f}], n = {n:.0f}"
 
 
 def beyond(results: dict[str, dict]) -> list[Finding]:
-    """The study's own claims; their status is "holds", "does not hold", "cannot be asked here" or "not tested".
+    """The study's own claims; their status is "holds", "does not hold", or as of `report.Finding`.
 
     Args:
         results: notebook name to what it saved.
@@ -57,7 +57,7 @@ def _energy(saved) -> tuple | None:
     ours += f"; {tuned['landed']:.0%} of the videos land"
     return (
         ours,
-        NOT_TESTED if unclear else _status(tuned["aligned"]),
+        UNDECIDED if unclear else _status(tuned["aligned"]),
         f"the truth through the autoencoder: {form.format(**rows['codec'])}",
     )
 
@@ -114,7 +114,7 @@ CLAIMS = (  # claim, notebook, figure, what the notebook's results say
 
 def _status(verdict: str) -> str:
     if verdict == DISAGREE:
-        return NOT_TESTED
+        return UNDECIDED
     if not asked(verdict):
         return CANNOT_BE_ASKED
     return HOLDS if verdict == PASSES else DOES_NOT_HOLD

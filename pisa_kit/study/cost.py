@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pisa_kit.core.devices import device
 from pisa_kit.models.conditioning import condition
 from pisa_kit.models.embedded import BASE, load
 from pisa_kit.perception.tensors import to_video
@@ -70,7 +72,8 @@ def step_cost(settings: OroSettings, model=BASE, rounds: int = 3) -> dict[str, f
     batch = {"first": cond.first, "text": cond.text, "video": video}
     batch["masks"] = torch.from_numpy(np.stack([clip.dropped for clip in clips]))
     batch["latent_frames"] = (video.shape[2] - 1) // pipeline.vae.config.scale_factor_temporal + 1
-    loss = oro_loss(pipeline, pipeline, load_rewards(settings.weights), replace(settings, reference_weight=0.0))
+    batch, rewards = send_to_device(batch, device()), load_rewards(settings.weights, device=device())
+    loss = oro_loss(pipeline, pipeline, rewards, replace(settings, reference_weight=0.0))
 
     def step(number: int) -> None:
         loss(pipeline.transformer, batch, seeded(number))["loss"].backward()

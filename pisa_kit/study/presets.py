@@ -101,7 +101,7 @@ PAPER = replace(  # paper.md, sections 5 and 6; it does not say how many steps, 
     psft=Psft(
         Training(2500, 128, 1e-4, warmup=0, decay=0, epsilon=1e-15, ema=0.99, precision="bf16"),
         clips=5000,
-        data_sizes=(16, 128, 1024, 5000),
+        data_sizes=(128, 1024, 5000),
         data_steps=2500,
         step_counts=(500, 1000, 2500),
         place_weights=(),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from pisa_kit.metrics.scoring import published
@@ -10,8 +11,9 @@ from pisa_kit.metrics.verdicts import DISAGREE, PASSES, asked
 
 ENOUGH = 0.8  # share of videos that must land before their fall times say anything; of a gain that few clips keep
 OFFICIAL = {"l2": "L2", "chamfer_distance": "CD", "iou": "IoU"}
-REPRODUCED, NOT_REPRODUCED, NOT_TESTED = "reproduced", "not reproduced", "not tested"
-CANNOT_BE_ASKED = "cannot be asked here"
+PAPERS = ("flow", "depth", "seg")  # its rewards
+REPRODUCED, NOT_REPRODUCED, CANNOT_BE_ASKED = "reproduced", "not reproduced", "cannot be asked here"
+UNDECIDED, NOT_TESTED = "undecided", "not tested"
 EFFECTS = {  # method: what it starts from, notebook, metric
     "PSFT": ("base", "02_psft", "l2"),
     "flow": ("PSFT", "03_oro", "l2"),
@@ -36,8 +38,8 @@ class Finding:
         paper: its number or statement.
         ours: ours, with interval and n.
         status: "reproduced" (same sign, interval excludes no effect), "not reproduced", "cannot be asked here" (a
-            ceiling fails the test that would show it) or "not tested" (it has not run, changed nothing, or could not
-            be measured).
+            ceiling fails the test that would show it), "undecided" (trainings disagree, the interval holds both
+            answers, or too few videos could be measured) or "not tested" (it has not run, or holds by design).
         figure: name of the figure that shows it.
         ceiling: what bounds it: the autoencoder alone, or what the first frame tells.
     """
@@ -117,14 +119,14 @@ def _psft_helps(saved) -> tuple:
 def _few_clips_do(saved) -> tuple | None:
     *rows, most = sorted(saved.get("gain_kept", []), key=lambda row: row["clips"]) or [None]
     if any(row["value"] is None for row in rows):
-        return "not measurable", NOT_TESTED
+        return "not measurable", UNDECIDED
     if not rows:
         return None
     said = [f"{row['clips']} clips {row['value']:.0%} [{row['low']:.0%}, {row['high']:.0%}]" for row in rows]
     ours = f"of what {most['clips']} clips gain in fixed L2: {', '.join(said)}, n = {most['n']:.0f}"
     if any(row["low"] >= ENOUGH for row in rows):
         return ours, REPRODUCED
-    return ours, NOT_TESTED if any(row["high"] >= ENOUGH for row in rows) else NOT_REPRODUCED
+    return ours, UNDECIDED if any(row["high"] >= ENOUGH for row in rows) else NOT_REPRODUCED
 
 
 def _reward(name: str, metric: str, saved) -> tuple | None:
@@ -137,7 +139,7 @@ def _reward(name: str, metric: str, saved) -> tuple | None:
         ours, holds = f"changes by {_share(_negated(found))}", found["high"] < 0
     stopped, trainings = _stopped_at_once(saved, name)
     if stopped:
-        return f"{ours}; no step of its tuning helped validation in {stopped} of {trainings}: PSFT was kept", NOT_TESTED
+        return f"{ours}; no step of its tuning helped validation in {stopped} of {trainings}: PSFT was kept", UNDECIDED
     return ours, _status(holds)
 
 
@@ -152,7 +154,7 @@ def _stopped_at_once(saved: dict, name: str) -> tuple[int, int]:
 
 def _no_reward_wins(saved) -> tuple | None:
     rows = [row for row in saved.get("summary", []) if row["split"] == "unseen"]
-    rows = [row for row in rows if row["method"] in saved["rewards"] and row["mean"] is not None]
+    rows = [row for row in rows if row["method"] in PAPERS and row["mean"] is not None]
     if len({row["method"] for row in rows}) < 2:
         return None
     best, clear = {}, True
@@ -160,10 +162,12 @@ def _no_reward_wins(saved) -> tuple | None:
         sign = -1 if metric == "iou" else 1
         first, second, *_ = sorted((row for row in rows if row["metric"] == metric), key=lambda row: sign * row["mean"])
         best[short] = first["method"]
-        clear &= first["low"] > second["high"] or first["high"] < second["low"]
+        pair = {"method": first["method"], "than": second["method"], "metric": metric, "split": "unseen"}
+        apart = [row for row in saved.get("between_rewards", []) if row.items() >= pair.items()]
+        clear &= bool(apart) and (apart[0]["high"] < 0 if metric == "iou" else apart[0]["low"] > 0)
     ours = "best on unseen objects: " + ", ".join(f"{short} {method}" for short, method in best.items())
     if not clear:
-        return ours + "; differences lie within the intervals", NOT_TESTED
+        return ours + "; not all of them surely", UNDECIDED
     return ours, _status(len(set(best.values())) > 1)
 
 
@@ -171,7 +175,7 @@ def _range_matters(saved) -> tuple:
     ratios, text = saved["outside_over_inside"], "{value:.2f} [{low:.2f}, {high:.2f}], n = {n}"
     found = {method: _row(ratios, method=method) for method in ("PSFT", "ideal", "codec", "best guess")}
     if found["PSFT"]["value"] is None:
-        return "not measurable", NOT_TESTED
+        return "not measurable", UNDECIDED
     ours = "median relative error outside over inside " + text.format(**found["PSFT"])
     bounds = [f"{name}: " + text.format(**row) for name, row in found.items() if name != "PSFT" and row["value"]]
     worse = found["PSFT"]["low"] > 1
@@ -182,9 +186,14 @@ def _range_matters(saved) -> tuple:
 def _each_is_possible(saved) -> tuple:
     rows = {row["method"]: row for row in saved["verdicts"]}
     found, codec = rows["PSFT"], rows["codec"]
-    ours = f"the two distances a video shows disagree by {_or_none(found['disagreement'], '.0%')}"
-    bound = f"{_or_none(codec['disagreement'], '.0%')} apart, {codec['possible']}"
+    ours = f"the two distances a video shows are {_apart(found)} apart (median)"
+    bound = f"{_apart(codec)}, {codec['possible']}"
     return ours, _asked(found["possible"], True), f"the truth through the autoencoder: {bound}"
+
+
+def _apart(row: dict) -> str:
+    """The ratio behind a `disagreement`, which is its logarithm."""
+    return "(not measurable)" if row["disagreement"] is None else f"a factor of {np.exp(row['disagreement']):.2f}"
 
 
 def _all_are_not_aligned(saved) -> tuple:
@@ -193,7 +202,7 @@ def _all_are_not_aligned(saved) -> tuple:
     ours = f"Wasserstein-1 {_or_none(found['wasserstein'], '.3f')} s, "
     ours += f"spread {_or_none(found['spread'], '.2f')} of the right one; {found['landed']:.0%} of the videos land"
     unclear = found["landed"] < ENOUGH and asked(found["aligned"])
-    status = NOT_TESTED if unclear else _asked(found["aligned"], False)
+    status = UNDECIDED if unclear else _asked(found["aligned"], False)
     bound = f"{_or_none(codec['wasserstein'], '.3f')} s, {codec['aligned']}"
     return ours, status, f"the truth through the autoencoder: {bound}"
 
@@ -265,7 +274,7 @@ CLAIMS = (  # in the paper's order: claim, its number or statement, notebook, fi
 def _asked(verdict: str, paper: bool) -> str:
     """The status of a finding whose test the paper's model passes (`paper`), from the verdict on ours."""
     if verdict == DISAGREE:
-        return NOT_TESTED
+        return UNDECIDED
     return _status((verdict == PASSES) == paper) if asked(verdict) else CANNOT_BE_ASKED
 
 

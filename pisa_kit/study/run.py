@@ -199,13 +199,18 @@ class Run(ClipStore):
         clips, validate = self.oro_clips(seed, stage), partial(self.validation, seed) if stage == "oro" else None
         folder = self.oro_folder(tuned, name, seed, settings, stage)
         nets = load_rewards(settings.weights, self.preset.oro.perception, device())
-        return oro.tune(tuned, clips, nets, settings, folder, name, validate, watch)
+        return oro.tune(tuned, clips, nets, settings, folder, name, validate, watch, self.judged_by())
 
     def validation(self, seed: int, model: DiffusionPipeline) -> dict[str, float]:
         """Means over the model's videos of the validation clips, which choose between steps and enter no table."""
         truths = self.held_out("validation")
         videos = self.generate(model, truths, seed)
         return evaluate_videos(truths, videos, workers=1).table[VALIDATED].mean().to_dict()
+
+    def judged_by(self) -> str:
+        """A name for `validation`'s clips, and for how they are filmed and judged."""
+        clips = [fingerprint(truth) for truth in self.held_out("validation")]
+        return artefacts.key("validation", clips, self.preset.sampling_steps, self.preset.guidance, VALIDATED)
 
     def energy(self, tuned: DiffusionPipeline, seed: int) -> DiffusionPipeline:
         """A model of ambiguous drops, tuned further on them by the energy score of two videos of each picture."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pisa_kit.core.checks import Count, Few, Finite, Pair, Positive, Seed, Share, Text, check_fields
-from pisa_kit.core.errors import check_choice
+from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.training.settings import OroSettings, Training
 
@@ -43,7 +43,7 @@ class Data:
     video: Video = field(default_factory=Video)
     ranges: Ranges = field(default_factory=Ranges)
     test_clips: Count = 120
-    test_seed: Seed = 10_000_000
+    test_seed: Annotated[Seed, Field(ge=10_000_000)] = 10_000_000
     validation_clips: Count = 32
     generic_clips: Count = 120
     phone_resamples: Count = 2000
@@ -78,6 +78,9 @@ class Psft:
 
     def __post_init__(self):
         check_fields(self, "psft")
+        if min(self.data_sizes, default=self.clips) < self.training.batch:
+            problem = f"{self.data_sizes} holds fewer clips than a batch of {self.training.batch}"
+            raise InputError("preset", "psft.data_sizes", problem, "Leave that size out, or lower training.batch.")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 from typing_extensions import TypedDict
 
@@ -16,11 +17,12 @@ from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.formats import Location, find_clips
 from pisa_kit.core.checks import Count, Few, Finite, Fps, Frames, Seed, Side, Text, check
 from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import atomic_folder, disk, read_json, write_json
+from pisa_kit.core.storage import atomic_folder, disk, parsed, read_json, write_json
 from pisa_kit.perception.prepare import read_prepared
 from pisa_kit.study.seeds import SeedReport, evaluate_seeds, seed_folders
 
 TOLERANCE = 1e-3  # by which means may differ when they are computed again on another machine
+NUMBERS = ["mean", "std", "low", "high"]  # that a card holds of each metric
 
 
 class Protocol(TypedDict):
@@ -86,8 +88,8 @@ def write_submission(out, report: SeedReport, data, videos, tracker: str) -> Pat
     """Writes a submission's folder, whole or not at all.
 
     Raises:
-        InputError: a video is missing or could not be scored, two seeds have the same videos, no manifest, or `out`
-            exists.
+        InputError: a video is missing or could not be scored, two seeds have the same video of a clip, no manifest, or
+            `out` exists.
     """
     folders = seed_folders(videos, report.table["seed"].nunique())
     protocol, seeds = read_protocol(folders)
@@ -99,9 +101,11 @@ def write_submission(out, report: SeedReport, data, videos, tracker: str) -> Pat
     located = {f"{folder.name}/{one.name}": one for folder in folders for one in find_clips(folder)}
     wanted = [f"{folder.name}/{one.name}" for folder in folders for one in truths]
     hashes = {name: content_hash(located[name]) for name in wanted}
-    if len(set(hashes.values())) <= len(truths) and len(folders) > 1:
-        raise InputError(videos, "seeds", "have the same videos", "Film each with a seed of its own.")
-    summary = report.summary()[["mean", "std", "low", "high"]].astype(object)
+    for one in truths:
+        each = [hashes[f"{folder.name}/{one.name}"] for folder in folders]
+        if len(set(each)) < len(each):
+            raise InputError(videos, one.name, "has the same video in two seeds", "Film each with a seed of its own.")
+    summary = report.summary()[NUMBERS].astype(object)
     summary = summary.where(summary.notna(), None).to_dict("index")
     card = {"kit": pisa_kit.__version__, "protocol": protocol, "tracker": tracker, "seeds": seeds}
     card |= {"scored": report.scored, "total": report.total, "clips": clips_hash(truths)}
@@ -121,7 +125,7 @@ def check_submission(card, data, videos, workers: int = 2, tracker=None) -> list
     """What is wrong with a submission, a line each; an empty list if its card is right.
 
     Names every missing, additional or changed video, another benchmark and another number of seeds; only if there is
-    none of that, the videos are scored again and the means compared.
+    none of that, the videos are scored again and the numbers compared, those of scores.csv beside the card, too.
 
     Args:
         card: card.json.
@@ -149,11 +153,24 @@ def check_submission(card, data, videos, workers: int = 2, tracker=None) -> list
     if (protocol := read_protocol(seed_folders(videos, len(seeds)))) != (found["protocol"], seeds):
         return [f"protocol: the videos' manifests say {protocol[0]}, seeds {protocol[1]}"]
     again = evaluate_seeds(data, videos, len(seeds), found["protocol"]["fps"], workers, tracker or found["tracker"])
-    for metric, row in again.summary().iterrows():
-        said = found["summary"].get(metric, {}).get("mean")
-        if not np.isclose(row["mean"], np.nan if said is None else said, atol=TOLERANCE, rtol=0, equal_nan=True):
-            wrong.append(f"{metric}: the card says {said}, the videos {row['mean']:.4f}")
+    wrong += _differs(found["summary"], again, "the card")
+    beside = Path(card).parent
+    if (beside / "scores.csv").exists():
+        with parsed(beside / "scores.csv", "file", "cannot be read", "Write it with `pisa evaluate --submit`."):
+            scores = SeedReport(pd.read_csv(beside / "scores.csv", dtype={"name": str}), []).summary()
+        wrong += _differs(scores.to_dict("index"), again, "scores.csv")
     return wrong + [f"{name}: {reason}" for name, reason in again.failures]
+
+
+def _differs(said: dict[str, dict], again: SeedReport, where: str) -> list[str]:
+    """Which of `NUMBERS` of a metric are not those of the videos, a line each."""
+    wrong = []
+    for metric, row in again.summary()[NUMBERS].astype(float).iterrows():
+        numbers = pd.Series({name: said.get(metric, {}).get(name) for name in NUMBERS}, dtype=float)
+        far = ~np.isclose(row, numbers, atol=TOLERANCE, rtol=0, equal_nan=True)
+        for name in row.index[far]:
+            wrong.append(f"{metric}: {name}: {where} says {numbers[name]:.4f}, the videos {row[name]:.4f}")
+    return wrong
 
 
 def content_hash(location: Location) -> str:
@@ -191,7 +208,7 @@ def as_markdown(card: Card) -> list[str]:
     lines[-1] += f"{', '.join(map(str, card['seeds']))}; tracker {card['tracker']}; pisa_kit {card['kit']}."
     lines += ["", "| metric | mean | std over seeds | 95 % over clips |", "|---|---|---|---|"]
     for metric, row in card["summary"].items():
-        mean, std, low, high = ("-" if value is None else f"{value:.4f}" for value in row.values())
+        mean, std, low, high = ("-" if value is None else f"{value:.4f}" for value in map(row.get, NUMBERS))
         lines.append(f"| {metric} | {mean} | {std} | {low} to {high} |")
     lines += ["", *(f"* {name}: `{value}`" for name, value in card["protocol"].items())]
     return [*lines, "", "Check it: `pisa evaluate DATA videos --check card.json`"]

@@ -92,4 +92,4 @@ def tuned_on_values(run: Run, kind: str, seed: int) -> DiffusionPipeline:
     def train_to(steps: int) -> DiffusionPipeline:
         return tune_on(model, made, clips, REWARDS[0], kind, replace(settings, steps=steps), folder) if steps else model
 
-    return keep_best(train_to, partial(run.validation, seed), tuning, folder)[0]
+    return keep_best(train_to, partial(run.validation, seed), tuning, folder, run.judged_by())[0]

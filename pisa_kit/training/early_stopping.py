@@ -15,6 +15,7 @@ def keep_best(
     validate: Callable[[DiffusionPipeline], dict],
     settings: OroSettings,
     folder: Path,
+    judged_by: str = "",
 ) -> tuple[DiffusionPipeline, list[dict]]:
     """Trains from look to look, until `settings.patience` of them in a row are no better than the best before.
 
@@ -23,18 +24,20 @@ def keep_best(
         validate: metrics of a model on clips that are neither training nor test, of which
             `settings.early_stopping_metric` is minimised.
         folder: receives validation.json, from which an interrupted tuning knows what was seen.
+        judged_by: a name for the clips and the way they are judged; what was seen under another name does not count.
 
     Returns:
         The best model and what `validate` said: "step" and metrics, from step 0 on.
     """
     path, validations, best = folder / "validation.json", [], None
-    known = {look["step"]: look for look in read_json(path)} if path.exists() else {}
+    saved = read_json(path) if path.exists() else {}
+    known = {look["step"]: look for look in saved["looks"]} if saved.get("judged_by") == judged_by else {}
     for steps in settings.evaluations():
         model = train_to(steps)
         if steps not in known:
             measured = {"step": steps} | validate(model)
             known[steps] = {name: None if np.isnan(value) else value for name, value in measured.items()}
-            write_json(path, list(known.values()))
+            write_json(path, {"judged_by": judged_by, "looks": list(known.values())})
         validations.append({name: np.nan if value is None else value for name, value in known[steps].items()})
         lowest = np.nanargmin([look[settings.early_stopping_metric] for look in validations])
         if lowest == len(validations) - 1:

@@ -123,6 +123,7 @@ def tune(
     label: str = "ORO",
     validate: Callable[[DiffusionPipeline], dict] | None = None,
     watch: Callable[[dict], None] | None = None,
+    judged_by: str = "",
 ) -> tuple[DiffusionPipeline, list[dict]]:
     """Tunes the pipeline's transformer on rewards; continues after an interruption.
 
@@ -130,7 +131,7 @@ def tune(
         clips: "latents" and "text" of `cache_latents`, "frames" (N, T, H, W, 3) uint8, "masks" (N, T, H, W) bool.
         rewards: see `rewards.load_rewards`; at least the names in `settings.weights`.
         folder: receives log, checkpoint, pipelines and validation.json.
-        validate: see `keep_best`. Without it all steps are made.
+        validate, judged_by: see `keep_best`. Without them all steps are made.
         watch: see `loop.train`.
 
     Returns:
@@ -152,4 +153,6 @@ def tune(
             return pipeline
         return fit(pipeline, make_loss, batch, replace(training, steps=steps), folder, label, watch, about)
 
-    return keep_best(train_to, validate, settings, Path(folder)) if validate else (train_to(training.steps), [])
+    if validate is None:
+        return train_to(training.steps), []
+    return keep_best(train_to, validate, settings, Path(folder), judged_by)
