@@ -26,12 +26,13 @@ def close():
 
 def table(values) -> pd.DataFrame:
     places = {"distance": [2.5, 3.0, 4.0], "height": [1.0, 1.0, 1.5]}
-    return pd.DataFrame({"method": "PSFT", **places, "l2": values})
+    return pd.DataFrame({"method": "PSFT", "name": ["a", "b", "c"], **places, "l2": values})
 
 
 def test_a_cell_shows_the_mean_of_its_clips():
     figure = physics_figures.cell_maps(table([0.1, 0.3, 0.5]), "l2", *EDGES, Ranges())
-    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["0.200", "0.500"]
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == [".200", ".500"]
+    assert "1–2 clips per cell" in figure.get_supxlabel()
     [box] = figure.axes[0].patches
     assert (box.get_x(), box.get_width(), box.get_y(), box.get_height()) == (2.0, 1.5, 0.5, 0.75)
 
@@ -55,8 +56,11 @@ def test_lines_have_the_joint_slopes():
 
 
 def test_fall_times_and_falls_in_space_take_methods_without_any():
-    figure = physics_figures.fall_times({"base": np.full(9, np.nan), "PSFT": np.linspace(0.4, 0.5, 9)}, AMBIGUITY)
-    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["analytic", "PSFT, n = 9"]
+    times = {"base": np.full(9, np.nan), "PSFT": np.linspace(0.4, 0.5, 9), "best guess": np.full(8, 0.45)}
+    figure = physics_figures.fall_times(times, AMBIGUITY)
+    names = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert names[:3] == ["analytic", "PSFT, 9 of 9 land", "best guess, 8 of 8 land, one answer"]
+    assert names[3:] == ["too few land to be drawn:\nbase 0 of 9"]
     camera = Camera(61.5, 0.5, (32, 32))
     fall = np.column_stack([np.zeros(5), np.full(5, 2.0), np.linspace(1, 0, 5)])
     figure = physics_figures.in_space({"base": [], "PSFT": [fall]}, AMBIGUITY, camera)

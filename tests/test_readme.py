@@ -1,6 +1,7 @@
 """The numbers of README and docs/results.md are those in figures/results.json."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from pisa_kit.study import report, tables
 from pisa_kit.study.beyond import beyond
 
 ROOT = Path(__file__).parents[1]
+LIMITS = ("mean", "low", "high")
 NOTEBOOKS = ("02_psft", "03_oro", "04_generalization", "05_distribution")
 
 
@@ -35,7 +37,8 @@ def test_sentences(results):
     psft, oro, far, worlds = (results[name] for name in NOTEBOOKS)
     fallen = {(row["split"], row["metric"]): row["mean"] for row in psft["reductions"] if row["method"] == "PSFT"}
     tuned = {row["metric"]: row for row in oro["reductions"] if (row["method"], row["split"]) == ("seg", "unseen")}
-    said = {row["method"]: row["mean"] for row in psft["as_said"]}
+    share = "{:.0f} % [{:.0f}, {:.0f}]"
+    said = {row["method"]: share.format(*(100 * row[name] for name in LIMITS)) for row in psft["as_said"]}
     price = {row["method"]: row["mean"] for row in psft["replay"] if row["metric"] == "l2"}
     gravity = {row["split"]: row["median"] for row in psft["g_eff"] if row["method"] == "PSFT"}
     out = {row["method"]: row for row in far["outside_over_inside"]}
@@ -43,19 +46,26 @@ def test_sentences(results):
     before, after = (row for row in worlds["verdicts"] if row["method"] in ("ambiguous PSFT", "energy score"))
     off = {split: abs(median / 9.81 - 1) for split, median in gravity.items()}
     ours, alone = (f"{price[name]:.3f}"[1:] for name in ("PSFT, replay", "PSFT"))
+    seen = {(row["method"], row["split"], row["metric"]): row["mean"] for row in oro["summary"]}
+    shown = seen["seg", "unseen", "visibility"]
+    counted = Counter(one.status for one in report.findings(results))
+    number = {status: ("no", "one", "two", "three", "four", "five", "six")[count] for status, count in counted.items()}
     sentences = (
         f"official L2 falls by {100 * fallen['unseen', 'l2']:.0f} %, fixed L2 by half",
         f"gravity is right to {100 * off['unseen']:.0f} % (on seen things to {100 * off['seen']:.0f})",
         f"lower by another {100 * tuned['l2']['mean']:.0f} %, fixed L2 by {100 * tuned['fixed_l2']['mean']:.0f} %",
-        f"should not fall {100 * said['PSFT']:.0f} % still move as said",
-        f"it is {100 * said['PSFT, replay']:.0f} % (the base: {100 * said['base']:.0f} %)",
-        f"official L2 {ours} instead of {alone}",
+        f"{psft['as_said'][0]['n']:.0f} clips that should not fall {said['PSFT']} still move as said",
+        f"drops {said['PSFT, replay']} (the base: {said['base']}; one training each)",
+        f"Official L2 is then {ours} instead of {alone}",
         f"{out['PSFT']['value']:.1f} times the one inside [{out['PSFT']['low']:.1f}, {out['PSFT']['high']:.1f}]",
-        f"has {out['ideal']['value']:.1f} and {out['codec']['value']:.1f}",
+        f"autoencoder {out['ideal']['value']:.1f} and {out['codec']['value']:.1f}, of a net",
+        f"sees one picture {out['best guess']['value']:.1f}",
         f"a shadow tells it to {100 * far['distance_told_within']['outside']:.0f} %",
         f"still has {noon['value']:.1f} times [{noon['low']:.1f}, {noon['high']:.1f}]",
-        f"{100 * before['landed']:.0f} and {100 * after['landed']:.0f} % land",
-        f"spread {before['spread']:.2f} and {after['spread']:.2f} of the right one",
+        f"lands in {100 * before['landed']:.0f} % of its videos, fall times {before['spread']:.2f} times as spread",
+        f"after the energy score {100 * after['landed']:.0f} %, {after['spread']:.2f} times",
+        f"{100 * shown:.0f} % of the frames show the object",
+        f"findings {number['reproduced']} are reproduced, {number['not reproduced']} is not, {number['undecided']} are",
     )
     assert [one for one in sentences if one not in words("README.md")] == []
     assert 0.45 < fallen["unseen", "fixed_l2"] < 0.55, "by half"

@@ -111,7 +111,7 @@ def pages(run: Path, out: Path, most: float = 15):
         out: Folder to write.
         most: Megabytes that the pages may weigh together; more exits with 1.
 
-    Example: pisa pages runs/mini docs/study
+    Example: pisa pages runs/mini site
     """
     from pisa_kit.viz.site import write_site
 

@@ -98,7 +98,7 @@ def _without_gradient(saved) -> tuple | None:
 
 
 CLAIMS = (  # claim, notebook, figure, what the notebook's results say
-    ("With generic clips among the drops, captions keep their meaning.", "02_psft", "02_forgetting", _replay),
+    ("With generic clips among the drops, captions keep their meaning.", "02_psft", "02_as_said", _replay),
     (
         "Where the picture tells the distance, the training range does not matter.",
         "04_generalization",

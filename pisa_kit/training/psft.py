@@ -24,7 +24,7 @@ from pisa_kit.training.settings import Training
 SIGMA_SPREAD = 1.2  # of the logit-normal distribution of noise levels
 MOVING = 0.5  # mean squared difference to the first latent frame (normalised latents) at which a place counts as moving
 LARGE = 500_000_000  # parameters from which on activations are computed again in the backward pass, to save memory
-PLACE_WEIGHT = 6.0  # of the places that count more: a dropped object fills a hundredth of the picture
+PLACE_WEIGHT = 6.0  # of the places that count more: a dropped object fills a twenty-fifth of the picture
 PLACE_WEIGHTS = {
     "even": "all places alike",
     "moving": "places where anything moves at any time of the clip, which looks at the truth beyond the first frame: "

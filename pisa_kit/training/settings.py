@@ -71,7 +71,7 @@ class OroSettings:
         sampling_steps: of the videos that are rewarded.
         guidance: classifier-free guidance scale of the sampler; 1: none. It doubles the work and memory of a step.
         gradient_steps: how many of the last sampling steps carry gradients; 0 draws 1 to all anew for each batch. The
-            very last one is tiny (diffusers' schedule ends with sigma 0.016 to 0 for 5 steps), so 1 teaches little.
+            very last one is tiny (diffusers' schedule ends with sigma 0.016 to 0 for 5 steps), and so is its gradient.
         reference_weight: of the distance to the reference model, the one that tuning starts from.
         gradient_checkpointing: what is computed again in the backward pass instead of kept, less memory for more time:
             "nothing", "views" (decoder frame by frame, rewards clip by clip), or "all" (the transformer's calls too).

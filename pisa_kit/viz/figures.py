@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from pisa_kit.clips.clip import Clip
 from pisa_kit.metrics.fall_time import track
@@ -112,7 +113,8 @@ def filmstrip(rows: dict[str, np.ndarray], fps: float, columns: int = 8, title: 
         for axis, index in zip(axis_row, shown, strict=True):
             _picture(axis, frames[index])
         name = textwrap.fill(label, 14)
-        axis_row[0].set_ylabel(name, color=COLOURS.get(label, "black"), rotation=0, ha="right", va="center")
+        tone = colour(label) if label.split(",")[0] in COLOURS else "black"
+        axis_row[0].set_ylabel(name, color=tone, rotation=0, ha="right", va="center")
     for axis, index in zip(axes[0], shown, strict=True):
         axis.set_title(f"{index / fps:.2f} s")
     figure.suptitle(title)
@@ -169,11 +171,12 @@ def ground_truth(clip: Clip, frame: int) -> Figure:
     return figure
 
 
-def flow_colours(flow: np.ndarray) -> np.ndarray:
+def flow_colours(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
     """Flow (H, W, 2) in pixels as (H, W, 3) uint8: hue is direction, saturation is length over the longest."""
     length = np.hypot(flow[..., 0], flow[..., 1])
     hue = (np.arctan2(flow[..., 1], flow[..., 0]) / (2 * np.pi)) % 1
-    hsv = np.stack([hue, length / max(float(length.max()), 1e-6), np.ones_like(hue)], -1)
+    longest = float(length.max()) if longest is None else longest
+    hsv = np.stack([hue, np.clip(length / max(longest, 1e-6), 0, 1), np.ones_like(hue)], -1)
     return (255 * hsv_to_rgb(hsv)).astype(np.uint8)
 
 
@@ -233,24 +236,32 @@ def intervals(summary: pd.DataFrame, metrics: list[str]) -> Figure:
         axis.set_xticks(range(len(methods)), methods, rotation=60, ha="right", fontsize="small")
     counts = sorted(set(summary["n"]))
     note = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
-    marks = "filled: seen, open: unseen; " if len(splits) > 1 else ""
+    what = " objects" if "row" in summary else ""
+    marks = f"filled: seen{what}, open: unseen{what}; " if len(splits) > 1 else ""
     figure.supxlabel(f"{marks}n = {note} clips per point; bars: 95 % interval over clips and seeds", fontsize=8)
     return figure
 
 
 def histograms(values: dict[str, np.ndarray], label: str, truth: float | None = None, bins=30) -> Figure:
-    """Overlaid histograms, one per method; `truth` is drawn as a black line, methods' medians are in the legend."""
+    """Overlaid histograms, one per method, each of its own videos' shares; medians are in the legend.
+
+    Args:
+        values: method to a number per video, NaN where it could not be measured.
+        truth: drawn as a black line.
+    """
     figure, axis = plt.subplots(figsize=(8.8, 3))
     finite = {name: array[np.isfinite(array)] for name, array in values.items()}
     edges = np.histogram_bin_edges(np.concatenate(list(finite.values())), bins)
     for name, array in finite.items():
         note = f"{name}: median {np.median(array):.2f}, n = {len(array)}" if len(array) else f"{name}: none measurable"
         line = {"color": colour(name), "linestyle": line_of(name)}
-        axis.hist(array, edges, color=colour(name), alpha=0.25)
-        axis.hist(array, edges, histtype="step", linewidth=1.4, label=note, **line)
+        share = np.full(len(array), 1 / max(len(array), 1))
+        axis.hist(array, edges, weights=share, color=colour(name), alpha=0.25)
+        axis.hist(array, edges, weights=share, histtype="step", linewidth=1.4, label=note, **line)
     if truth is not None:
         axis.axvline(truth, color=COLOURS["truth"], label=f"truth {truth:g}")
-    axis.set(xlabel=label, ylabel="Clips")
+    axis.set(xlabel=label, ylabel="Share of videos")
+    axis.yaxis.set_major_formatter(PercentFormatter(1, 0))
     axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 

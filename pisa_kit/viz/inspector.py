@@ -117,7 +117,7 @@ def inspector(view: Inspection, frame: int) -> Figure:
     axis.plot(view.time, view.scores["iou"], color="#0072b2", linestyle="--", label="IoU")
     axis.set_title("metric per frame", loc="left")
     axis.set_ylim(-0.05, 1.05)
-    axis.legend(frameon=False, fontsize="x-small", loc="center right")
+    axis.legend(frameon=False, fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, -0.62), ncols=2)
     _now(axis, view.time[frame])
     lost = "" if view.masks[frame].any() else "   OBJECT LOST"
     figure.suptitle(f"{view.name}   t = {view.time[frame]:.3f} s{lost}")

@@ -1,5 +1,7 @@
 """Figures about gravity: maps over distance and height, slopes, fall times of one picture's worlds, falls in space."""
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -11,6 +13,8 @@ from pisa_kit.clips.clip import Camera
 from pisa_kit.sim.settings import GRAVITY, Ranges
 from pisa_kit.sim.worlds import Ambiguity
 from pisa_kit.viz.figures import LABELS, colour, line_of, panels
+
+LANDED = 0.2  # share of a method's videos that must land for their times to be drawn
 
 
 def cell_maps(
@@ -25,7 +29,7 @@ def cell_maps(
     """A value in each cell of distance and height, one panel per method; the training range is a box.
 
     Args:
-        table: one row per clip: "method", "distance" and "height" (metres) and `value`.
+        table: one row per video: "method", "name" of its clip, "distance" and "height" (metres) and `value`.
         distances, heights: edges of the cells; cells without clips stay empty.
         ranges: of the training.
         signed: colours centred on 0.
@@ -36,8 +40,7 @@ def cell_maps(
     for method in methods:
         rows = table[(table["method"] == method) & table[value].notna()]
         maps[method] = np.full((len(heights) - 1, len(distances) - 1), np.nan)
-        places = np.digitize(rows["height"], heights) - 1, np.digitize(rows["distance"], distances) - 1
-        for (row, column), group in rows.groupby(list(places)):
+        for (row, column), group in rows.groupby(_cells(rows, distances, heights)):
             maps[method][row, column] = group[value].agg(statistic)
     every = np.concatenate([[0.0], *(found[np.isfinite(found)] for found in maps.values())])
     most = max(np.percentile(np.abs(every), 95), 1e-6)  # a few cells in which objects get lost would drown the others
@@ -52,6 +55,7 @@ def cell_maps(
             )
             dark = (abs(number) if signed else number) > 0.6 * norm.vmax
             text = f"{number:+.2f}" if signed else f"{number:.3f}"
+            text = re.sub(r"^([+-]?)0\.", r"\1.", text)
             axis.text(*middle[::-1], text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
         (left, right), (low, high) = ranges.distance, ranges.height
         axis.add_patch(Rectangle((left, low), right - left, high - low, fill=False, linewidth=2.2, edgecolor="black"))
@@ -60,7 +64,17 @@ def cell_maps(
     for axis in axes[::4]:
         axis.set_ylabel("Drop height [m]")
     figure.colorbar(drawn, ax=axes, label=LABELS.get(value, value), shrink=0.9, extend="both" if signed else "max")
+    counts = sorted(set(table.groupby(["method", *_cells(table, distances, heights)])["name"].nunique()))
+    note = "–".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+    figure.supxlabel(
+        f"box: training range; {note} clips per cell; white: out of the picture, or not measurable", fontsize=8
+    )
     return figure
+
+
+def _cells(table: pd.DataFrame, distances, heights) -> list[np.ndarray]:
+    """Row and column of each clip's cell."""
+    return [np.digitize(table["height"], heights) - 1, np.digitize(table["distance"], distances) - 1]
 
 
 def gravity_slopes(table: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
@@ -90,34 +104,48 @@ def gravity_slopes(table: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
         axis.axhline(GRAVITY, color="black", linestyle=":", linewidth=1)
         axis.set(xlabel=f"{column.capitalize()} [m]", ylim=(low, high))
     axes[0].set_ylabel(LABELS["g_eff"])
-    axes[-1].legend(frameon=False, fontsize="x-small")
+    axes[-1].legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     count = f"n = {' to '.join(map(str, sorted({slopes['n'].min(), slopes['n'].max()})))} clips per method"
-    figure.supxlabel(f"{count}; {hidden // len(by)} points lie outside the axis", fontsize=8)
+    note = f"{count}, a point per video; {hidden // len(by)} points lie outside the axis"
+    figure.supxlabel(note, fontsize=8)
     return figure
 
 
 def fall_times(times: dict[str, np.ndarray], ambiguity: Ambiguity, title: str = "") -> Figure:
-    """How often which fall time occurs in videos from one picture, against the analytic distribution.
+    """How often which fall time occurs in videos from one picture, against the analytic distribution (grey).
 
     Args:
-        times: method to measured fall times (N,), seconds, NaN where none could be measured.
+        times: method to measured fall times (N,), seconds, NaN where none could be measured; a method of which few
+            videos land is named, not drawn.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.2))
-    low, high = ambiguity.times
-    shown = np.linspace(low - 0.1, high + 0.1, 400)
-    left.fill_between(shown, ambiguity.density(shown), color="0.85", label="analytic")
-    right.plot(shown, ambiguity.cumulative(shown), color="black", label="analytic")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.4))
+    low, high = ambiguity.times[0] - 0.1, ambiguity.times[1] + 0.1
+    shown, bins = np.linspace(low, high, 400), np.arange(low, high, 0.01)
+    left.fill_between(shown, ambiguity.density(shown), color="0.85")
+    right.plot(shown, ambiguity.cumulative(shown), color="0.85", linewidth=6, label="analytic")
+    most, rare = ambiguity.density(shown).max(), []
     for method, found in times.items():
         seen = np.sort(found[np.isfinite(found)])
-        if not len(seen):
+        if len(seen) < max(8, LANDED * len(found)):
+            rare.append(f"{method} {len(seen)} of {len(found)}")
             continue
-        bins = np.arange(min(seen[0], low) - 0.01, max(seen[-1], high) + 0.02, 0.01)
         line = {"color": colour(method), "linestyle": line_of(method), "linewidth": 1.4}
-        left.hist(seen, bins, density=True, histtype="step", label=method, **line)
-        share = (np.arange(len(seen)) + 1) / len(seen)
-        right.step(seen, share, where="post", label=f"{method}, n = {len(seen)}", **line)
-    left.set(xlabel="Fall time [s]", ylabel="Density [1/s]", title=title)
-    right.set(xlabel="Fall time [s]", ylabel="Cumulative share")
+        label = f"{method}, {len(seen)} of {len(found)} land"
+        if np.ptp(seen) < np.diff(bins[:2]):  # one answer
+            for axis in (left, right):
+                axis.axvline(seen[0], label=f"{label}, one answer", **line)
+            continue
+        share = np.full(len(seen), 1 / len(seen) / np.diff(bins[:2]))  # of all, those outside the axis, too
+        heights, *_ = left.hist(seen, bins, weights=share, histtype="step", **line)
+        outside = int(((seen < low) | (seen > high)).sum())
+        label += f", {outside} of them outside" if outside else ""
+        most = max(most, heights.max())
+        share = (np.arange(len(seen) + 1)) / len(seen)
+        right.step([seen[0], *seen], share, where="post", label=label, **line)
+    if rare:
+        right.plot([], [], " ", label="\n".join(["too few land to be drawn:", *rare]))
+    left.set(xlabel="Fall time [s]", ylabel="Density [1/s]", title=title, xlim=(low, high), ylim=(0, 1.1 * most))
+    right.set(xlabel="Fall time [s]", ylabel="Cumulative share", xlim=(low, high))
     right.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -139,8 +167,10 @@ def in_space(paths: dict[str, list[np.ndarray]], ambiguity: Ambiguity, camera: C
             ends = np.array([(0, 0, camera.height), (0, 0, camera.height) + ray / ray[1] * 1.1 * far])
             axis.plot(*ends.T, color="black", linewidth=0.8, linestyle="--")
         axis.scatter(0, 0, camera.height, color="black", marker="^")
-        axis.set(title=method, xlim=(-1, 1), ylim=(0, 1.2 * far), zlim=(0, 2))
+        axis.set(title=method if tracks else f"{method}: none", xlim=(-1, 1), ylim=(0, 1.2 * far), zlim=(0, 2))
         axis.set(xlabel="x [m]", ylabel="distance [m]", zlabel="height [m]")
+        axis.set_box_aspect(None, zoom=0.78)  # else the label of the height is cut off
+        axis.set_xticks([-1, 0, 1])
         axis.tick_params(labelsize=6)
         axis.title.set_color(colour(method))
     return figure

@@ -77,18 +77,20 @@ def _perceive(name: str, video: torch.Tensor, truth: Truth) -> np.ndarray:
 def draw(maps: RewardMaps, frame: int) -> Figure:
     """One frame: the picture, what the reward sees in it and in the truth, and the gradient."""
     figure, axes = plt.subplots(1, 4, figsize=(11, 3.1))
-    panels = {"video": maps.frames[frame], "seen": maps.seen[frame], "wanted (truth)": maps.wanted[frame]}
+    truth = "truth (not asked)" if maps.name == "newton" else "wanted (truth)"
+    panels = {"video": maps.frames[frame], "seen": maps.seen[frame], truth: maps.wanted[frame]}
+    longest = [float(np.linalg.norm(each[frame], axis=-1).max()) for each in (maps.seen, maps.wanted)]
     limits = (float(maps.wanted.min()), float(maps.wanted.max())) if maps.name == "depth" else (0, 1)
     for axis, (title, panel) in zip(axes, panels.items(), strict=False):
         if panel.shape[-1] == 2:
-            longest = float(np.hypot(panel[..., 0], panel[..., 1]).max())
-            panel, title = figures.flow_colours(panel), f"{title}, up to {longest:.1f} px"
+            title = f"{title}, up to {np.linalg.norm(panel, axis=-1).max():.1f} px"
+            panel = figures.flow_colours(panel, max(longest))  # one scale for both
         axis.imshow(panel, vmin=limits[0], vmax=limits[1], cmap="viridis", interpolation="nearest")
         axis.set(title=title, xticks=[], yticks=[])
     gradient = maps.gradient[frame]
     share = gradient.sum() / max(maps.gradient.sum(), 1e-12)
     axes[3].imshow(gradient, cmap="magma", interpolation="nearest")
-    axes[3].set(title=f"gradient on the pixels\n({share:.0%} of the clip's)", xticks=[], yticks=[])
+    axes[3].set(title=f"gradient on the pixels\n({share:.0%} of the whole video's)", xticks=[], yticks=[])
     figure.suptitle(f"{maps.name}: loss {maps.loss:.3g}, frame {frame}")
     return figure
 

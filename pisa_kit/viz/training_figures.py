@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from pisa_kit.viz.figures import COLOURS, LABELS, colour, panels
+from pisa_kit.viz.figures import COLOURS, LABELS, colour, line_of, panels
 
 
 def loss_curve(log: list[dict], term: str = "loss", title: str = "") -> Figure:
@@ -26,7 +26,7 @@ def reward_and_metrics(
 ) -> Figure:
     """Reward tuning: what was minimised beside what held-out clips say, over the steps; one line per run.
 
-    The second run of a reward ("seg, hacked") is dashed.
+    The second run of a reward ("seg, hacked") is dotted.
 
     Args:
         logs: run to the lines of its training log.
@@ -36,14 +36,36 @@ def reward_and_metrics(
     for label, log in logs.items():
         steps, values = (np.array([line[key] for line in log], float) for key in ("step", "loss"))
         values = pd.Series(values / values[:5].mean()).rolling(9, min_periods=1, center=True).mean()
-        axes[0].plot(steps, values, "--" if "," in label else "-", color=colour(label), label=label)
+        axes[0].plot(steps, values, color=colour(label), linestyle=_dashes(label), label=label)
     for axis, metric in zip(axes[1:], metrics, strict=True):
         for label, found in eval_steps.items():
-            line = "o--" if "," in label else "o-"
-            axis.plot([look["step"] for look in found], [look[metric] for look in found], line, color=colour(label))
+            line = {"color": colour(label), "linestyle": _dashes(label), "marker": "o", "markersize": 4}
+            axis.plot([look["step"] for look in found], [look[metric] for look in found], **line)
         axis.set(title=LABELS.get(metric, metric), xlabel="Step")
-    axes[0].set(title="loss / its start", xlabel="Step")
+    axes[0].set(title="loss / its start, smoothed", xlabel="Step")
     figure.legend(loc="lower right", bbox_to_anchor=(0.97, 0.1), frameon=False)  # in the empty panel
+    return figure
+
+
+def _dashes(label: str):
+    return ":" if "," in label else line_of(label)
+
+
+def best_of(table: pd.DataFrame) -> Figure:
+    """Fixed L2 of the one of N videos that a reward keeps, at random, by an oracle, over N.
+
+    Args:
+        table: from `metrics.best_of.best_of`.
+    """
+    figure, axis = plt.subplots(figsize=(6.4, 3.2))
+    for choice, rows in table.groupby("choice", sort=False):
+        line = {"random": "0.5", "oracle": "black"}.get(choice, colour(choice))
+        axis.plot(rows["N"], rows["mean"], color=line, linestyle=line_of(choice), marker="o", label=choice)
+        axis.fill_between(rows["N"], rows["low"], rows["high"], color=line, alpha=0.1)
+    axis.set(xlabel="N videos of a clip, one is kept", ylabel="fixed L2 [image widths]")
+    axis.set_xticks(sorted(set(table["N"])))
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.set_title(f"n = {table['n'].max():.0f} clips, one training; bands: 95 % over clips", fontsize="small")
     return figure
 
 
