@@ -108,9 +108,8 @@ def _psft_helps(saved) -> tuple:
     found = _row(saved["reductions"], method="PSFT", split="unseen", metric="l2")
     gravity = _row(saved["g_eff"], method="PSFT", split="unseen")["median"]
     seen = _row(saved["summary"], method="PSFT", split="unseen", metric="visibility")
-    ours = (
-        f"by {_share(found)}; median g_eff {_or_none(gravity, '.2f')}; object visible in {seen['mean']:.0%} of frames"
-    )
+    ours = f"by {_share(found)}; median g_eff {_or_none(gravity, '.2f')}; "
+    ours += f"object visible in {seen['mean']:.0%} of frames"
     guess = [row for row in saved["reductions"] if row["method"] == "best guess"]  # how far the first frame goes
     bound = f"the best guess from the first frame: {_share(_row(guess, split='unseen', metric='l2'))}" if guess else ""
     return ours, _status(found["low"] > 0), bound
@@ -166,9 +165,8 @@ def _no_reward_wins(saved) -> tuple | None:
         apart = [row for row in saved.get("between_rewards", []) if row.items() >= pair.items()]
         clear &= bool(apart) and (apart[0]["high"] < 0 if metric == "iou" else apart[0]["low"] > 0)
     ours = "best on unseen objects: " + ", ".join(f"{short} {method}" for short, method in best.items())
-    if not clear:
-        return ours + "; not all of them surely", UNDECIDED
-    return ours, _status(len(set(best.values())) > 1)
+    status = _status(len(set(best.values())) > 1) if clear else UNDECIDED
+    return ours + ("" if clear else "; not all of them surely"), status
 
 
 def _range_matters(saved) -> tuple:
