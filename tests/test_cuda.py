@@ -1,4 +1,6 @@
-"""What only a CUDA GPU can show; skipped elsewhere. `tests/bench_gpu.py` measures a real-size model."""
+"""What only a CUDA GPU can show, the notebooks there among it; skipped elsewhere. `tests/bench_gpu.py` measures a real-size model."""
+
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from pisa_kit.models.generation import Protocol, generate
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.study.presets import PRESETS
+from pisa_kit.study.runner import notebooks, run_study
 from pisa_kit.training.latents import cache_latents
 from pisa_kit.training.psft import train_transformer
 from pisa_kit.training.settings import Training
@@ -45,3 +48,8 @@ def test_training_in_bf16_lowers_the_loss_and_leaves_idle_parts_off_the_gpu(trut
     tuned = train_transformer(base, cached, settings, tmp_path / "run", watch=lines.append)
     assert np.mean([line["loss"] for line in lines[-10:]]) < np.mean([line["loss"] for line in lines[:10]])
     assert tuned.transformer.dtype == torch.bfloat16
+
+
+def test_the_notebooks_run_there(tmp_path):
+    results = json.loads(run_study("smoke", tmp_path).read_text(encoding="utf-8"))
+    assert set(results) == {path.stem for path in notebooks()}
