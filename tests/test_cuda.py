@@ -1,4 +1,4 @@
-"""What only a CUDA GPU can show, the notebooks there among it; skipped elsewhere. `tests/bench_gpu.py` measures a real-size model."""
+"""What only a CUDA GPU can show, the notebooks among it; skipped elsewhere. `tests/bench_gpu.py`: a real-size model."""
 
 import json
 
