@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from pisa_kit.clips import formats
+from pisa_kit.clips.formats import write_clip
 from pisa_kit.clips.resize import resample
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import plain, read_json, write_json
 from pisa_kit.sim import datasets
 from pisa_kit.sim.datasets import Recipe, read_dataset, write_dataset
-from pisa_kit.sim.settings import Video
+from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.study.presets import PRESETS, get_preset
 from pisa_kit.study.settings import Preset
 
@@ -65,6 +66,27 @@ def test_benchmark_layouts(tmp_path, layout):
     assert (clips[0].masks is None) == (layout == "psft")
 
 
+def test_what_is_verified_is_made_again(tmp_path):
+    folder = write_dataset(tmp_path, Recipe(2, layout="oro", video=Video(32, 5)), workers=1)
+    kept = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    mask = folder / "00000" / "mask.npy"
+    np.save(mask, np.zeros_like(np.load(mask)))
+    one, other = (sorted((folder / name).glob("*.jpg"))[2] for name in ("00000", "00001"))
+    other.write_bytes(one.read_bytes())
+    write_dataset(tmp_path, Recipe(2, layout="oro", video=Video(32, 5)), workers=1, verify=True)
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_folder_with_anything_hidden_is_no_clip_to_replace(tmp_path):
+    clip = RECIPE.clip(0)
+    write_clip(clip, tmp_path / "clip", "sim")
+    write_clip(clip, tmp_path / "clip", "sim")  # a clip is
+    (tmp_path / "clip" / ".git").mkdir()
+    with pytest.raises(InputError, match="exists and is not a clip's folder"):
+        write_clip(clip, tmp_path / "clip", "sim")
+    assert (tmp_path / "clip" / ".git").exists()
+
+
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
     write_dataset(tmp_path, RECIPE, workers=1)
     with pytest.raises(InputError, match=r"manifest.json: seed: differ .* Choose another folder"):
@@ -90,6 +112,8 @@ def test_clips_of_another_simulator_are_not_mixed_in(tmp_path, monkeypatch):
     "call, message",
     [
         (lambda folder: Recipe(count=1, seed=-1), "seed: is -1"),
+        (lambda folder: Recipe(1, layout="oro", video=Video(32, 5, 8)), "fps: is 8, but the layout oro keeps no rate"),
+        (lambda folder: Recipe(1, ranges=Ranges(distance=(5.0, 10.0))), "distance: reaches 10 m, where walls begin"),
         (lambda folder: Recipe(count=1, layout="real"), "layout: is 'real'"),
         (lambda folder: write_dataset(folder, RECIPE, workers=0), "workers: is 0"),
     ],

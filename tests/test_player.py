@@ -133,6 +133,10 @@ def test_keys_sorting_hiding_and_losses(shown, small):
         tab.click(f".shelf button[data-clip='{order[-1]}']")
         tab.wait_for_selector(f".pisa-player[data-clip='{order[-1]}']")
         before = tab.locator("figure").count()
+        tab.locator(".legend input").nth(1).focus()
+        tab.keyboard.press("Space")
+        assert tab.locator("figure").count() == before - 1 and not tab.evaluate(f"{PLAYER}.pisaPlayer.state.playing")
+        tab.keyboard.press("Space")
         tab.locator(".legend input").nth(2).uncheck()
         assert tab.locator("figure").count() == before - 1
         order = [int(button.get_attribute("data-clip")) for button in tab.locator(".shelf button").all()]
@@ -148,7 +152,9 @@ def test_keys_sorting_hiding_and_losses(shown, small):
 def test_a_click_on_a_cell_of_the_map_shows_its_clips(small, tmp_path):
     truths, methods = small
     near, far = Cell((2.0, 3.0), (0.5, 1.0), True), Cell((3.0, 4.0), (1.0, 2.0), False)
-    widget = cell_browser([*truths, truths[2]], [near, far, far, far], {"slow": [*methods["slow gravity"]] * 2}, 2)
+    widget = cell_browser(
+        [*truths, truths[2]], [near, far, far, far], {"slow": [*methods["slow gravity"]] * 2, "truth": [*truths] * 2}, 2
+    )
     assert [view["cell"]["inside"] for view in widget.views] == [True, False, False]
     file = tmp_path / "map.html"
     file.write_text(page({"views": widget.views, "metrics": widget.metrics}, "map"), encoding="utf-8")
@@ -161,6 +167,8 @@ def test_a_click_on_a_cell_of_the_map_shows_its_clips(small, tmp_path):
         cell.press("Enter")
         tab.wait_for_selector(".pisa-player[data-clip='1']")
         assert [one.get_attribute("data-clip") for one in tab.locator(".shelf button").all()] == ["1", "2"]
+        tab.locator(".legend input").nth(2).uncheck()
+        assert tab.locator("figcaption").all_inner_texts() == ["truth", "slow", "all tracks"]
         tab.locator(".map button[aria-pressed=true]").click()
         tab.wait_for_selector(".pisa-player[data-clip='0']")
         assert tab.locator(".shelf button").count() == 3

@@ -103,6 +103,8 @@ def test_failures_are_named_and_the_rest_is_prepared(tmp_path):
         (tmp_path / "in" / name).rename(tmp_path / "in" / other)
     again = prepare(tmp_path / "in", tmp_path / "out", EMBEDDED)
     assert sorted(again["clips"]) == ["bare", "fine", "short", "tab"], "what is gone is forgotten"
+    with pytest.raises(InputError, match="output: is the source itself, or in it"):
+        prepare(tmp_path / "in", tmp_path / "in" / "out", EMBEDDED)
     assert [clip.name for clip in read_prepared(tmp_path / "out")] == ["fine", "tab"]
     (tmp_path / "in" / "tab").mkdir()
     with pytest.raises(InputError, match="tab: is the name of two clips"):

@@ -100,7 +100,7 @@ def test_a_former_base_is_gone_on_from(pictures, folder, tmp_path, monkeypatch):
     former, video = load(), pictures.batch(STAGES[1], 9, 0, 1)["video"]
     away = []
     for start in (None, BASE):
-        monkeypatch.setattr(pretrain, "write_corpus", lambda *_: folder / "corpus_anything")
+        monkeypatch.setattr(pretrain, "kept_corpus", lambda *_: folder / "corpus_anything")
         model = pretrain.pretrain_autoencoder(tmp_path / str(start is None), 6, (stage,), 1, start)
         with torch.no_grad():
             wanted = former.vae.encode(video).latent_dist.mean

@@ -98,6 +98,9 @@ def test_what_goes_wrong_is_said_in_the_widget(shot):
     assert "mark the two ends" in widget.message and "g" not in widget.found
     widget.ends, widget.metres = [[0, 0], [0, 1]], 1.0
     assert "Click two points farther apart" in widget.message
+    assert widget.track is not None
+    widget.points = []
+    assert widget.track is None and not widget.found, "what is cleared is not saved"
     with pytest.raises(InputError, match="fps"):
         track_footage(frames)
     for name, value in {"release": len(frames), "rotate": 90, "start": 2, "end": 9}.items():

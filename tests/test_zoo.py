@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import tiny_pipelines
 import torch
+from sentencepiece import SentencePieceTrainer
+from transformers import AutoTokenizer
 
 from pisa_kit.clips.clip import Clip
 from pisa_kit.clips.resize import to_square
 from pisa_kit.core.errors import InputError
+from pisa_kit.core.storage import write_json
 from pisa_kit.models.generation import Protocol, generate
 from pisa_kit.models.zoo import ZOO, StockModel, open_model, widen
 from pisa_kit.sim.scenes import sample
@@ -78,7 +81,7 @@ def test_bad_wishes_are_refused(tmp_path):
     with pytest.raises(InputError, match="frames: is 30.*Use 25 or 33"):
         open_model("ltx-video", tmp_path, frames=30)
     tiny_pipelines.make("ltx-video").save_pretrained(tmp_path / "ltx")
-    with pytest.raises(InputError, match="is 'LTXImageToVideoPipeline'. It should be 'WanImage"):
+    with pytest.raises(InputError, match="is 'LTXImageToVideoPipeline'.* It should be 'WanImage"):
         open_model("wan2.2-ti2v-5b", tmp_path / "ltx")
 
 
@@ -101,3 +104,14 @@ def test_out_of_memory_says_what_would_fit(truths):
     spec = replace(ZOO["ltx-video"], **small("ltx-video"))
     with pytest.raises(InputError, match="GPU memory: ran out at 32x64.*--offload"):
         StockModel(spec, call).generate(PROTOCOL, truths[:1], [0])
+
+
+def test_a_tokenizer_that_comes_as_sentencepiece_alone_is_read(tmp_path):
+    """As in LTX-Video's and CogVideoX's folders."""
+    lines = (f"a red ball falls on floor {number}" for number in range(200))
+    SentencePieceTrainer.train(
+        sentence_iterator=lines, model_prefix=str(tmp_path / "spiece"), vocab_size=40, hard_vocab_limit=False
+    )
+    write_json(tmp_path / "tokenizer_config.json", {"tokenizer_class": "T5Tokenizer", "extra_ids": 0})
+    ids = AutoTokenizer.from_pretrained(tmp_path)("a red ball falls").input_ids
+    assert len(ids) > 4 and len(set(ids)) > 4

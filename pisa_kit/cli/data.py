@@ -245,7 +245,7 @@ def evaluate(
         fps: Overrides the videos' own rate; frame folders need it.
         model: Film the videos first, as `pisa generate` does: embedded, or a model of the zoo.
         path: Of the model: weights in diffusers' format.
-        lora: Of the model: adapter in diffusers' format.
+        lora: Of the model: adapter in diffusers' format; it then films at the clips' size, length and rate.
         tracker: background (any size), judge (64-pixel videos), or sam2 as in the paper.
         weights: SAM 2's weights: a folder, or a name on the hub.
         device: Of SAM 2 and of a zoo model: cpu or cuda.

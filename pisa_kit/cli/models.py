@@ -30,7 +30,8 @@ def generate(
         data: Clips made ready by `pisa prepare`.
         out: Folder for the videos; an interrupted call continues.
         path: Weights in diffusers' format. Default: what ships, or the hub.
-        lora: Adapter in diffusers' format, file or folder, e.g. adapter_400 of a run.
+        lora: Adapter in diffusers' format, file or folder, e.g. adapter_400 of a run. The model then films as it was
+            tuned: at the clips' size, length and rate, with the study's sampler.
         seed: Of the noise.
         steps: Sampling steps. Default: the model's own.
         guidance: Classifier-free guidance scale; 1: none. Default: the model's own.
@@ -38,8 +39,11 @@ def generate(
         device: Of a zoo model: cpu, cuda or cuda:1.
         offload: Of a zoo model: keep only the part that works on the GPU.
     """
+    import torch
+
     from pisa_kit.core import artefacts
     from pisa_kit.core.checks import Few, check
+    from pisa_kit.core.devices import no_gpu
     from pisa_kit.core.errors import check_choice
     from pisa_kit.models.adapters import load_adapter
     from pisa_kit.models.embedded import BASE, load
@@ -47,6 +51,7 @@ def generate(
     from pisa_kit.models.generation import generate as generate_videos
     from pisa_kit.models.zoo import ZOO, open_model
     from pisa_kit.perception.prepare import read_prepared
+    from pisa_kit.study.presets import PRESETS
 
     check_choice(model, ("embedded", *ZOO), "model")
     truths = read_prepared(data)
@@ -56,14 +61,19 @@ def generate(
         raise InputError(data, "clips", problem, "Prepare them with --frames and --fps.")
     check(Few | None, steps, "arguments", "steps")
     shape = dict(zip(("size", "frames", "fps"), shapes.pop(), strict=True)) | {"template": template}
-    opened = load(path or BASE) if model == "embedded" else open_model(model, path, device, offload)
-    if lora:
-        load_adapter(opened if model == "embedded" else opened.pipeline, lora)
-    if model == "embedded":
-        revision, own, batch = artefacts.model(opened), (5, 1.0), 16
+    if lora or model == "embedded":  # as it was tuned, not as its makers film
+        if path is None and model != "embedded":
+            remedy = f"Get it with `pisa download {model}` and name its folder: --path downloads/{model}"
+            raise InputError("arguments", "path", "is missing: an adapter is put on weights in a folder", remedy)
+        gpu = PRESETS["gpu"]
+        own, batch = ((5, 1.0), 16) if model == "embedded" else ((gpu.sampling_steps, gpu.guidance), 1)
+        opened = load(path or BASE, torch.bfloat16 if model != "embedded" and no_gpu() is False else torch.float32)
+        if lora:
+            load_adapter(opened, lora)
+        revision = artefacts.model(opened)
     else:
-        own, batch = (opened.spec.steps, opened.spec.guidance or 1.0), 1
-        revision = f"with adapter {artefacts.files(lora)}" if lora else ""
+        opened, batch, revision = open_model(model, path, device, offload), 1, ""
+        own = opened.spec.steps, opened.spec.guidance or 1.0
     protocol = Protocol(model, revision, steps or own[0], own[1] if guidance is None else guidance, **shape)
     generate_videos(opened, protocol, truths, seed, out, batch)
     typer.echo(f"{len(truths)} videos in {out}")

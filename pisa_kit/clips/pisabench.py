@@ -169,7 +169,7 @@ def atomic_clip_folder(path):
         InputError: `path` cannot be written, is a file, or is a folder with something other than one clip in it.
     """
     path = Path(path)
-    if path.exists() and not (path.is_dir() and _is_only_clip(Folder(path))):
+    if path.exists() and not (path.is_dir() and _is_only_clip(path)):
         problem = "exists and is not a clip's folder"
         raise InputError(path, "output", problem, "Choose another name, or delete it yourself.")
     with atomic_folder(path, _swap) as temporary:
@@ -191,7 +191,8 @@ def _swap(new: Path, path: Path) -> None:
     shutil.rmtree(old)
 
 
-def _is_only_clip(folder: Folder) -> bool:
-    files, folders = folder.list()
+def _is_only_clip(path: Path) -> bool:
     ours = re.compile(r"(rgba_|rbga_)?\d{5}\.(jpg|png)")
-    return not folders and all(file in (*_MOVIES, *_MASKS, _INFO) or ours.fullmatch(file) for file in files)
+    names = (*_MOVIES, *_MASKS, _INFO, ".DS_Store")
+    with os.scandir(path) as entries:  # hidden ones, too
+        return all(not one.is_dir() and (one.name in names or ours.fullmatch(one.name)) for one in entries)

@@ -84,10 +84,13 @@ def run_jobs(function: Callable, jobs: Iterable[tuple], label: str, workers: int
 
     Args:
         label: of the progress bar.
-        workers: processes; 1, or a single job: this one; None: `processes`.
+        workers: processes; 1, or a single job: this one; None: `processes`, but with a GPU 1 unless PISA_WORKERS says
+            more, because each would hold its own copy of the models there.
     """
     jobs = list(jobs)
-    workers = max(1, min(workers or processes(), len(jobs)))
+    torch = sys.modules.get("torch")  # models are at work where it is loaded
+    alone = "PISA_WORKERS" not in os.environ and torch is not None and torch.cuda.is_available()
+    workers = max(1, min(workers or (1 if alone else processes()), len(jobs)))
     results = results_of((delayed(function)(*job) for job in jobs), workers, initializer=_silence)
     return list(Bar(results, total=len(jobs), desc=label, unit="job", disable=not jobs))
 

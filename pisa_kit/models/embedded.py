@@ -100,12 +100,13 @@ def assemble(
     )
 
 
-def load(path=BASE, dtype: torch.dtype = torch.float32) -> DiffusionPipeline:
+def load(path=BASE, dtype: torch.dtype = torch.float32, transformer: torch.dtype | None = None) -> DiffusionPipeline:
     """A pipeline that can be trained, in diffusers' directory format, safetensors only; by default the shipped base.
 
     Args:
         path: folder; its class is one of `families.TRAINABLE`.
         dtype: of the weights.
+        transformer: of the transformer's weights, if others.
 
     Raises:
         InputError: another class, or a component that is missing, damaged, or has weights of another architecture.
@@ -120,7 +121,8 @@ def load(path=BASE, dtype: torch.dtype = torch.float32) -> DiffusionPipeline:
             remedy = "Give a complete folder in diffusers' format, as `save_pretrained` writes it."
             raise InputError(path, component, "is missing", remedy)
     trained = {"vae": family.autoencoder, "transformer": family.transformer}
-    parts = {component: _load_part(path, component, kind, dtype) for component, kind in trained.items()}
+    dtypes = {"vae": dtype, "transformer": transformer or dtype}
+    parts = {component: _load_part(path, component, kind, dtypes[component]) for component, kind in trained.items()}
     with loadable(path, "pipeline", "One of its other components is damaged or missing: restore the folder."):
         pipeline = family.pipeline.from_pretrained(path, use_safetensors=True, dtype=dtype, **parts)
     for name, part in pipeline.components.items():

@@ -151,6 +151,11 @@ class Ltx:
 TRAINABLE = (Wan, Ltx)
 
 
+def names_of(pipeline: str) -> tuple[str, ...]:
+    """The classes that a model_index.json may name for a pipeline: makers ship one folder for text and for pictures."""
+    return tuple(dict.fromkeys([pipeline, pipeline.replace("ImageToVideo", "")]))
+
+
 def class_in(folder) -> str:
     """The class of the pipeline in a folder of diffusers' format; InputError without one."""
     path = Path(folder) / "model_index.json"
@@ -160,7 +165,7 @@ def class_in(folder) -> str:
 
 def family_in(folder):
     """The family of the pipeline in a folder of diffusers' format; InputError for one that cannot be trained here."""
-    known = {family.pipeline.__name__: family for family in TRAINABLE}
+    known = {name: family for family in TRAINABLE for name in names_of(family.pipeline.__name__)}
     path, remedy = Path(folder) / "model_index.json", "Others can be filmed with, not trained here."
     return known[check(Literal[tuple(known)], class_in(folder), path, "_class_name", remedy)]
 

@@ -17,7 +17,7 @@ from pisa_kit.core.checks import check
 from pisa_kit.core.devices import check_device, processes
 from pisa_kit.core.errors import InputError, check_choice
 from pisa_kit.core.storage import loadable
-from pisa_kit.models.families import class_in
+from pisa_kit.models.families import class_in, names_of
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def open_model(name: str, path=None, device: str = "cpu", offload: bool = False,
     parts = {"safety_checker": NoGuardrail()} if spec.pipeline.startswith("Cosmos") else {}
     if path is not None:
         remedy = "Choose the model's own name, or another folder."
-        check(Literal[spec.pipeline], class_in(path), path, "_class_name", remedy)
+        check(Literal[names_of(spec.pipeline)], class_in(path), path, "_class_name", remedy)
     if device == "cuda":
         device = f"cuda:{processes().local_process_index}"  # each process of `accelerate launch` its own
     check_device(device)

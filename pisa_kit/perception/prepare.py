@@ -80,8 +80,8 @@ def prepare(source, out, settings: Settings, device: str = "cpu", verify: bool =
         InputError: nothing to prepare, or a folder prepared with other settings.
     """
     out, locations = Path(out), find_clips(source)
-    if out.resolve() == Path(source).resolve():
-        raise InputError(out, "output", "is the source itself", "Choose another folder.")
+    if Path(source).resolve() in (out.resolve(), *out.resolve().parents):
+        raise InputError(out, "output", "is the source itself, or in it", "Choose another folder.")
     check_device(device)
     tracker = load_sam2(settings.weights, device) if settings.tracker == "sam2" else None
     with locked(out):

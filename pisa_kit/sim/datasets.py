@@ -17,12 +17,15 @@ from pisa_kit.core.errors import InputError
 from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import locked, read_json, write_json
+from pisa_kit.sim.corpora import Corpus, write_corpus
 from pisa_kit.sim.scenes import SPLITS, Scene, sample
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.sim.simulate import simulate
 
 BYTES = 2.0  # of a clip on disk, per pixel and frame; with SECONDS, of one core, measured from 64 to 512 pixels
 SECONDS = 0.005, 5e-7  # per frame; per pixel and frame
+UNTIMED, UNTIMED_FPS = ("psft", "oro"), 16  # layouts that keep no frame rate, and the one they are read with
+WALL = 6.5  # metres, of the nearest wall (`scenes.sample`)
 WRITABLE = tuple(layout for layout in LAYOUTS if layout != "real")  # simulated clips carry no annotated points
 
 
@@ -48,6 +51,12 @@ class Recipe:
 
     def __post_init__(self):
         check_fields(self, "dataset")
+        if self.layout in UNTIMED and self.video.fps != UNTIMED_FPS:
+            problem = f"is {self.video.fps:g}, but the layout {self.layout} keeps no rate, and is read as {UNTIMED_FPS}"
+            raise InputError("dataset", "fps", problem, f"Use the layout npz or sim, or {UNTIMED_FPS} fps.")
+        if self.ranges.distance[1] + self.ranges.size[1] / 2 > WALL:
+            problem = f"reaches {self.ranges.distance[1]:g} m, where walls begin"
+            raise InputError("dataset", "distance", problem, f"Stay before {WALL:g} m, half the object included.")
 
     @property
     def cost(self) -> tuple[float, float]:
@@ -117,19 +126,20 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2, verify: bool = False
             problem = f"needs about {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} are free"
             raise InputError(folder, "count", problem, "Ask for fewer, smaller or shorter clips.")
         write_json(manifest, found)
-        jobs = (delayed(_write_one)(folder.resolve(), recipe, index, whole) for index in range(recipe.count))
+        broken = {entry["name"] for entry in found["clips"]} - whole.keys()
+        jobs = (delayed(_write_one)(folder.resolve(), recipe, index, whole, broken) for index in range(recipe.count))
         done = results_of(jobs, workers)
         clips = list(Bar(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
         write_json(manifest, {"recipe": wanted, "clips": clips})
     return folder
 
 
-def _write_one(folder: Path, recipe: Recipe, index: int, whole: dict[str, dict]) -> dict:
+def _write_one(folder: Path, recipe: Recipe, index: int, whole: dict[str, dict], broken: set[str]) -> dict:
     """Writes a clip unless it is there, and whole: as the manifest says, or (after an interruption) by reading it."""
     path = folder / (f"{index:05d}.npz" if recipe.layout == "npz" else f"{index:05d}")
     if path.name in whole:
         return whole[path.name]
-    if not (path.exists() and _is_clip(path, recipe)):
+    if path.name in broken or not (path.exists() and _is_clip(path, recipe)):
         write_clip(recipe.clip(index), path, recipe.layout)
     scene = recipe.scene(index)
     return {
@@ -169,3 +179,17 @@ def read_dataset(folder) -> list[Clip]:
     if missing:
         raise InputError(manifest, "clips", f"lacks {missing} clips", "Call write_dataset again to finish it.")
     return [read_clip(Path(folder) / entry["name"]) for entry in described["clips"]]
+
+
+def kept_corpus(folder, recipe: Corpus, workers: int) -> Path:
+    """The clips that something is pre-trained on, `write_corpus`ed into a folder of `folder` named after their kind.
+
+    Raises:
+        InputError: the folder holds those of another recipe.
+    """
+    folder = Path(folder) / f"corpus_{'truth' if recipe.truth else recipe.kind}"
+    wanted, path = json.loads(json.dumps(asdict(recipe))), folder / "recipe.json"
+    if path.exists():
+        check_same(read_json(path), wanted, path, "the clips that are already there")
+    write_json(path, wanted)
+    return write_corpus(folder, recipe, workers)

@@ -1,9 +1,8 @@
 """Where a study's artefacts live: every clip, model and video is made once, named after what shaped it, and kept."""
 
-import base64
 import hashlib
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -13,20 +12,22 @@ from pisa_kit.clips.clip import Clip
 from pisa_kit.core import artefacts
 from pisa_kit.core.devices import device
 from pisa_kit.core.errors import check_choice
-from pisa_kit.core.storage import WEIGHTS, atomic_path, plain, read_json, write_json
+from pisa_kit.core.storage import WEIGHTS
 from pisa_kit.metrics.evaluation import APPEARANCE, evaluate_videos
-from pisa_kit.models.codec import reconstruct
+from pisa_kit.models.conditioning import decode, encode
 from pisa_kit.models.embedded import BASE, load
 from pisa_kit.models.families import family_of
 from pisa_kit.models.generation import Protocol, fingerprint, generate
 from pisa_kit.models.zoo import ZOO, StockModel
 from pisa_kit.perception.guess import GuessNet, load_guess
+from pisa_kit.perception.tensors import to_frames, to_video
 from pisa_kit.sim import references
 from pisa_kit.sim.corpora import read_captions, read_corpus, read_parts, vary_captions
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.study.clip_store import ClipStore, make_clips
 from pisa_kit.study.paper_clips import PROMPT
 from pisa_kit.study.presets import get_preset
+from pisa_kit.study.results import Results
 from pisa_kit.study.settings import AMBIGUOUS
 from pisa_kit.training import oro
 from pisa_kit.training.latents import INDEX, cache_latents, read_latents
@@ -42,7 +43,7 @@ VALIDATED = ["l2", "fixed_l2", "fixed_chamfer_distance", "fixed_iou", "visibilit
 
 
 @dataclass(frozen=True)
-class Run(ClipStore):
+class Run(ClipStore, Results):
     """One preset's artefacts below `folder`: data, models, videos, notebooks, figures, results, results.json."""
 
     def reference(self, method: str, truths: list[Clip], seed: int) -> list[Clip]:
@@ -81,13 +82,19 @@ class Run(ClipStore):
         return train_guess(frames, masks, folder, preset.guess)
 
     def base(self) -> DiffusionPipeline:
-        """The image-to-video model before post-training: the embedded one unless the preset names another."""
+        """The image-to-video model before post-training: the embedded one unless the preset names another.
+
+        It is loaded once in a process, and shared: whoever changes it works on a copy.
+        """
+        return _load_once(str(self.preset.base or BASE), self._dtype())
+
+    def _dtype(self) -> torch.dtype:
         large = self.preset.psft.training.precision == "bf16" and device().type == "cuda"
-        return load(self.preset.base or BASE, torch.bfloat16 if large else torch.float32)
+        return torch.bfloat16 if large else torch.float32
 
     def recommended(self) -> StockModel:
         """The base as its makers film with it: at their size, frames, rate, steps and guidance (`zoo.ZOO`)."""
-        base = self.base()
+        base = load(self.preset.base or BASE, self._dtype())  # its own, because offloading changes it
         if device().type == "cuda":
             base.enable_model_cpu_offload(device=device())
         spec = replace(ZOO[family_of(base).recommended], **(self.preset.recommended or {}))
@@ -247,36 +254,19 @@ class Run(ClipStore):
             return self.reference(method, truths, seed)
         return self.generate(self.model(method, seed), truths, seed)
 
-    def save_figure(self, figure, name: str):
-        """Writes the figure as figures/<name>.png and returns it, so that the notebook shows it too."""
-        with atomic_path(self.folder / "figures" / f"{name}.png") as temporary:
-            figure.savefig(temporary, dpi=110)
-        return figure
 
-    def save_animation(self, data: bytes, name: str) -> str:
-        """Writes a moving WebP as figures/<name>.webp and returns HTML that shows it."""
-        with atomic_path(self.folder / "figures" / f"{name}.webp") as temporary:
-            temporary.write_bytes(data)
-        return f'<img alt="{name}" src="data:image/webp;base64,{base64.b64encode(data).decode()}">'
-
-    def save_results(self, notebook: str, results: dict) -> Path:
-        """Writes a notebook's numbers as results/<notebook>.json (numpy values allowed, NaN becomes null)."""
-        path = self.folder / "results" / f"{notebook}.json"
-        write_json(path, plain(results))
-        return path
-
-    def results(self, notebook: str) -> dict:
-        """What an earlier notebook saved."""
-        return read_json(self.folder / "results" / f"{notebook}.json")
-
-    def has_results(self, notebook: str) -> bool:
-        """Has the notebook saved anything?"""
-        return (self.folder / "results" / f"{notebook}.json").exists()
-
-
+@torch.no_grad()
 def _ceiling(method: str, net, truth: Clip) -> Clip:
-    frames = reconstruct(net, truth.frames[None])[0] if method == "codec" else references.best_guess(net, truth)
+    if method == "codec":
+        frames = to_frames(decode(net, encode(net, to_video(truth.frames[None]).to(device()))))[0]
+    else:
+        frames = references.best_guess(net, truth)
     return references.bare(frames, truth, method)
+
+
+@lru_cache(maxsize=1)
+def _load_once(path: str, dtype: torch.dtype) -> DiffusionPipeline:
+    return load(path, dtype)
 
 
 def open_run(preset: str, runs="runs", model: str | None = None, bench: str | None = None, seed: int = 0) -> Run:

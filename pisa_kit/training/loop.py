@@ -14,6 +14,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.tracking import LoggerType, get_available_trackers
 from accelerate.utils import send_to_device
 from diffusers.training_utils import EMAModel
@@ -65,6 +66,8 @@ def train(
     """
     folder, path = Path(folder), Path(folder) / "checkpoint.safetensors"
     check_run(folder, settings, about)
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != settings.precision:
+        AcceleratorState._reset_state()  # another training of this process was of another precision
     accelerator = Accelerator(
         mixed_precision=settings.precision, cpu=no_gpu(), log_with=_trackers(folder) or None, project_dir=folder
     )

@@ -21,8 +21,8 @@ from pisa_kit.sim.corpora import (
     read_corpus,
     read_parts,
     vary_captions,
-    write_corpus,
 )
+from pisa_kit.sim.datasets import kept_corpus
 from pisa_kit.training.latents import cache_latents
 from pisa_kit.training.loop import train
 from pisa_kit.training.psft import train_transformer
@@ -75,7 +75,7 @@ def pretrain_autoencoder(
     """
     folder = Path(folder)
     like = None if start is None else load(start).vae.requires_grad_(False).to(device())
-    frames, masks, _ = read_corpus(write_corpus(folder / "corpus_anything", Corpus("anything", clips), workers))
+    frames, masks, _ = read_corpus(kept_corpus(folder, Corpus("anything", clips), workers))
     pictures = Pictures(frames.reshape(-1, *frames.shape[2:]), masks.reshape(-1, *masks.shape[2:]))
     model = codec.Reconstruction(codec.make_autoencoder())
     for number, stage in enumerate(stages, start=1):
@@ -166,7 +166,7 @@ def pretrain_transformer(
         former = load(start)
         about = {"start": artefacts.model(former)}
         take_over(pipeline, former, start)
-    corpus = write_corpus(folder / "corpus_diet", Corpus("diet", clips, DIET_SEED), workers)
+    corpus = kept_corpus(folder, Corpus("diet", clips, DIET_SEED), workers)
     captions = vary_captions(read_captions(corpus), DIET_SEED, VARIED)
     cached = cache_latents(pipeline, read_parts(corpus), captions, folder / "latents_diet")
     pipeline = train_transformer(pipeline, cached, settings, folder / "transformer", "transformer", about=about)

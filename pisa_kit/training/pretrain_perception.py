@@ -20,7 +20,8 @@ from pisa_kit.models.codec import reconstruct
 from pisa_kit.perception import nets
 from pisa_kit.perception.guess import GuessNet
 from pisa_kit.perception.tensors import to_video
-from pisa_kit.sim.corpora import Corpus, read_corpus, read_truth, shard_files, write_corpus
+from pisa_kit.sim.corpora import Corpus, read_corpus, read_truth, shard_files
+from pisa_kit.sim.datasets import kept_corpus
 from pisa_kit.training.loop import seeded, train
 from pisa_kit.training.settings import Training
 
@@ -74,7 +75,7 @@ def train_guess(frames: np.ndarray, masks: np.ndarray, folder, settings: Trainin
 
     torch.manual_seed(settings.seed)
     model = GuessNet(WIDTH, masks.shape[1])
-    return train(model, guess_loss, batch, settings, folder, "best guess").requires_grad_(False)
+    return train(model, guess_loss, batch, settings, folder, "best guess").requires_grad_(False).cpu()
 
 
 def reconstructed(folder, autoencoder_folder) -> np.ndarray:
@@ -123,7 +124,7 @@ def pretrain_tracker(
     folder, (width, seed) = Path(folder), TRACKERS[check_choice(name, TRACKERS, "tracker")]
     start = list(TRACKERS).index(name)
     _, copies = _perception_pools(folder, decoded, workers)
-    frames, masks, _ = read_corpus(write_corpus(folder / "corpus_anything", Corpus("anything", clips), workers))
+    frames, masks, _ = read_corpus(kept_corpus(folder, Corpus("anything", clips), workers))
     pools = [Pool(frames, masks, _shown(masks, start)), replace(copies, clips=_shown(copies.masks, start))]
     kind, loss, settings = nets.MaskTracker, nets.tracking_loss, replace(settings, seed=seed)
     return _train(kind, width, loss, _tracker_batch, settings, folder, name, pools)
@@ -144,7 +145,7 @@ def pretrain_depth(folder, clips: int = 1000, settings: Training = DENSE, worker
 def pretrain_guess(folder, clips: int = 4096, settings: Training = GUESS, workers: int = 2) -> GuessNet:
     """Trains the net behind *best guess* on the drops that PSFT sees in the default study; folder as above."""
     recipe = Corpus("drops", clips, first=0)
-    frames, masks, _ = read_corpus(write_corpus(Path(folder) / "corpus_drops", recipe, workers))
+    frames, masks, _ = read_corpus(kept_corpus(folder, recipe, workers))
     model = train_guess(frames, masks, Path(folder) / "guess_training", settings)
     if processes().is_main_process:
         nets.save_net(Path(folder) / "guess", model, WIDTH, asdict(settings), clips=[len(frames)])
@@ -155,7 +156,7 @@ def _perception_pools(folder: Path, clips: int, workers: int, truth: str = "") -
     """Two pools of the same clips of corpus_truth: true frames and reconstructed ones."""
     if not (folder / "vae" / "config.json").exists():
         raise InputError(folder / "vae", "autoencoder", "does not exist", "Run `pisa pretrain autoencoder` first.")
-    path = write_corpus(folder / "corpus_truth", Corpus("anything", clips, truth=True), workers)
+    path = kept_corpus(folder, Corpus("anything", clips, truth=True), workers)
     frames, masks, _ = read_corpus(path)
     targets = read_truth(path, truth) if truth else None
     decoded = reconstructed(path, folder / "vae")

@@ -11,7 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-from pisa_kit.core.devices import processes
+from pisa_kit.core.devices import processes, release
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import atomic_folder, link_or_copy
 from pisa_kit.models.adapters import add_adapter, merge, save_adapter, with_adapter, with_transformer
@@ -161,7 +161,7 @@ def fit(
 
     The result is kept as folder/pipeline_<steps> in diffusers' format, or where low-rank weights are trained, as the
     file folder/adapter_<steps>/pytorch_lora_weights.safetensors. An adapter that the pipeline has is trained further;
-    training of all weights merges it first.
+    training of all weights merges it first, and its result stays in float32: small steps are lost in bf16.
 
     Args:
         make_loss: from the pipeline with the transformer that is trained to the loss.
@@ -171,7 +171,8 @@ def fit(
         InputError: a folder with a run of other settings.
     """
     check_run(folder, settings, about)
-    low, kind = settings.lora_rank > 0, pipeline.transformer.dtype
+    low, kind = settings.lora_rank > 0, pipeline.vae.dtype
+    homes = {part: next(part.parameters()).device for part in (pipeline.transformer, pipeline.vae)}
     done = Path(folder) / f"{'adapter' if low else 'pipeline'}_{settings.steps}"
     if not done.exists():
         transformer = copy.deepcopy(pipeline.transformer)
@@ -190,10 +191,13 @@ def fit(
                 if low:
                     save_adapter(tuned, temporary)
                 else:
-                    transformer = nn.Module.to(transformer, kind)  # diffusers' own `to` warns
                     _save(tuned, transformer, pipeline.config.get("_name_or_path"), temporary)
         processes().wait_for_everyone()
-    return with_adapter(pipeline, done) if low else load(done, kind)
+        for part, home in homes.items():  # a loss may have put them on the GPU
+            part.to(home)
+        del tuned, transformer
+        release()
+    return with_adapter(pipeline, done) if low else load(done, kind, transformer=torch.float32)
 
 
 def _save(tuned: DiffusionPipeline, transformer: nn.Module, base: str | None, folder: Path):

@@ -79,7 +79,7 @@ async function render({ model, el }) {
   const speed = element("select", { title: "speed" }, ...SPEEDS.map(([text, value]) => element("option", { value, textContent: text })));
   speed.setAttribute("aria-label", "speed");
   speed.onchange = () => { state.speed = +speed.value; };
-  const loop = element("input", { type: "checkbox", checked: true, onchange: () => { state.loop = loop.checked; } });
+  const loop = element("input", { type: "checkbox", checked: true, onchange: () => { state.loop = loop.checked && !state.recorder; } });
   const readout = element("span", { className: "readout" });
   readout.setAttribute("aria-live", "off");
   const bar = element("div", { className: "bar" }, play, button("◀", "one frame back (left arrow)", () => step(-1)),
@@ -156,6 +156,7 @@ async function render({ model, el }) {
   }
   el.onkeydown = (event) => {
     if (event.target.tagName === "SELECT" || event.target.type === "range") return;
+    if (event.altKey || event.ctrlKey || event.metaKey || (event.target.type === "checkbox" && event.key === " ")) return;
     const act = { " ": () => setPlaying(!state.playing), ArrowLeft: () => step(-1), ArrowRight: () => step(1), Home: () => seek(0), End: () => seek(duration()) }[event.key];
     if (!act || (event.target.tagName === "BUTTON" && event.key === " ")) return;
     event.preventDefault();
@@ -171,7 +172,7 @@ async function render({ model, el }) {
   };
   const inkOf = (track) => (track.truth ? "currentColor" : readable(track));
   const colourOf = (track, onVideo) => (onVideo ? track.colour : track.truth ? getComputedStyle(el).color : readable(track));
-  const visible = () => state.tracks.filter((track) => !state.hidden.has(track.name));
+  const visible = () => state.tracks.filter((track) => track.truth || !state.hidden.has(track.name));
 
   // sizes a canvas for the screen's pixels; returns its context in CSS pixels
   function fit(canvas, width, height) {
@@ -341,11 +342,11 @@ async function render({ model, el }) {
     const { key, time } = state.hover, metres = truth().metres_per_pixel;
     tip.replaceChildren(element("b", { textContent: `${time.toFixed(3)} s` }), ...visible().filter((track) => !(CURVES[key].paired && track.truth)).map((track) => {
       const times = timesOf(track, CURVES[key]), values = valuesOf(track, key);
-      const at = Math.min(Math.round(time / (times[1] - times[0] || 1)), times.length - 1), value = values[at];
+      const at = Math.round(time / (times[1] - times[0] || 1)), value = values[at];
       const unit = CURVES[key].paired ? "" : key === "speed" ? " px/s" : " px";
       const start = track[key]?.find(known), size = key === "speed" ? value : value - start;
       const real = !CURVES[key].paired && known(metres) ? `, ${(size * metres).toFixed(2)} ${key === "speed" ? "m/s" : "m from its start"}` : "";
-      const text = known(value) ? `${value.toFixed(2)}${unit}${real}` : "lost";
+      const text = at >= times.length ? "ended" : known(value) ? `${value.toFixed(2)}${unit}${real}` : "lost";
       return element("div", { style: { color: inkOf(track) }, textContent: `${track.name}: ${text}` });
     }));
   }
@@ -354,7 +355,7 @@ async function render({ model, el }) {
   function drawLegend() {
     legend.replaceChildren(...state.tracks.map((track) => {
       const box = element("input", { type: "checkbox", checked: !state.hidden.has(track.name), disabled: !!track.truth });
-      box.onchange = () => { state.hidden[box.checked ? "delete" : "add"](track.name); drawStage(); drawThumbnails(); draw(); };
+      box.onchange = () => { state.recorder?.stop(); state.hidden[box.checked ? "delete" : "add"](track.name); drawStage(); drawThumbnails(); draw(); };
       const falls = `g ${shown(track.g, 2)} m/s², lands ${shown(track.landing, 3)} s`;
       const numbers = track.truth ? falls : `${falls}, ${metrics.slice(0, 3).map((m) => `${m.label} ${shown(track.numbers[m.key], 3)}`).join(", ")}`;
       return element("label", {}, box, element("span", { className: "dot", style: { color: inkOf(track) }, textContent: track.shape }), element("b", { textContent: track.name }), ` ${numbers}`);
@@ -410,7 +411,7 @@ async function render({ model, el }) {
     const edges = (name) => [...new Set([...cells.values()].map((cell) => cell[name][0]))].sort((a, b) => a - b);
     const [columns, rows] = [edges("distance"), edges("height").reverse()];
     const means = new Map([...cells.keys()].map((key) => {
-      const values = views.filter((view) => keyOf(view) === key).map((view) => view.tracks.find(({ name }) => name === mapMethod.value).numbers[mapMetric.value]).filter(known);
+      const values = views.filter((view) => keyOf(view) === key).map((view) => view.tracks.slice(1).find(({ name }) => name === mapMethod.value).numbers[mapMetric.value]).filter(known);
       return [key, values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null];
     }));
     const most = Math.max(...[...means.values()].filter(known).map(Math.abs), 1e-9);
@@ -440,7 +441,10 @@ async function render({ model, el }) {
   }
   const idle = window.requestIdleCallback ?? ((act) => setTimeout(act, 200));
   async function choose(index) {
+    state.asked = index;
     const tracks = await decoded(index);
+    if (state.asked !== index) return; // another one was asked for meanwhile
+    state.recorder?.stop();
     Object.assign(state, { clip: index, tracks, hover: null });
     state.time = Math.min(state.time, duration());
     slider.max = duration();
@@ -468,15 +472,20 @@ async function render({ model, el }) {
     return rows.join("\n") + "\n";
   }
   function saveTable() { save(new Blob([table()], { type: "text/csv" }), `clip_${state.clip}.csv`); }
-  function record() { // plays once from the start and records all panels side by side
+  function record() { // plays once from the start and records all panels side by side; a second click ends it
+    if (state.recorder) { state.recorder.stop(); return; }
     const size = side(), height = size * truth().size[1] / truth().size[0] + 16, shots = [...panels, { canvas: overlay, track: { name: "all tracks" } }];
     const canvas = element("canvas"), context = fit(canvas, shots.length * size, height);
     const type = ["video/mp4", "video/webm"].find((one) => window.MediaRecorder?.isTypeSupported(one));
     if (!type) { readout.textContent = "this browser cannot record"; return; }
-    const recorder = new MediaRecorder(canvas.captureStream(30), { mimeType: type }), parts = [];
+    const recorder = new MediaRecorder(canvas.captureStream(30), { mimeType: type }), parts = [], name = `clip_${state.clip}.${type.slice(6)}`;
     recorder.ondataavailable = (event) => parts.push(event.data);
-    recorder.onstop = () => save(new Blob(parts, { type }), `clip_${state.clip}.${type.slice(6)}`);
-    const loops = state.loop;
+    recorder.onstop = () => {
+      state.recorder = null;
+      state.loop = loop.checked;
+      save(new Blob(parts, { type }), name);
+    };
+    state.recorder = recorder;
     state.loop = false;
     state.time = 0;
     setPlaying(true);
@@ -487,7 +496,8 @@ async function render({ model, el }) {
       context.fillStyle = "black";
       context.font = "11px sans-serif";
       shots.forEach(({ canvas: shot, track }, i) => { context.drawImage(shot, i * size, 16, size, height - 16); context.fillText(track.name, i * size + 3, 12); });
-      if (state.playing) requestAnimationFrame(copy); else { state.loop = loops; setTimeout(() => recorder.stop(), 100); }
+      if (recorder.state !== "recording") return;
+      if (state.playing) requestAnimationFrame(copy); else setTimeout(() => recorder.state === "recording" && recorder.stop(), 100);
     };
     copy();
   }

@@ -91,6 +91,7 @@ def clip_view(truth: Clip, predictions: dict[str, Clip]) -> dict:
         true["ideal"] = np.stack([times, np.full(24, start[0]), height], 1)
     tracks = [true]
     for name, clip in predictions.items():
+        name = "truth, tracked" if name == "truth" else name
         names = (f"truth {truth.name}", f"{name} {clip.name}")
         masks = truth.dropped, truth.fps, clip.dropped, clip.fps, names
         frames, numbers = per_frame(*masks), fixed(*masks)

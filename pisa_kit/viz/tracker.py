@@ -56,6 +56,7 @@ class FootageTracker(anywidget.AnyWidget):
         super().__init__(frames=shown, size=[width, height], fps=clip.fps, **marks)
         self.observe(lambda _: self._attempt(self._measure), ["fps", "ends", "metres", "release", "tilted"])
         self.observe(lambda change: self._attempt(self._obey, change["new"]), "order")
+        self.observe(lambda change: change["new"] or self._forget(), "points")
         if self.points:
             self._obey({"do": "track"})
 
@@ -71,8 +72,12 @@ class FootageTracker(anywidget.AnyWidget):
         if order["do"] == "save":
             self.message = f"saved in {self.save(order['to'])}"
         else:
+            self._forget()
             self.track = follow(self.clip.frames, {int(frame): (x, y) for frame, x, y in self.points})
             self._measure()
+
+    def _forget(self):
+        self.track, self.fall, self.found = None, None, {}
 
     def _measure(self):
         """Reads g from the track and tells the browser."""
