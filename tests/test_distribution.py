@@ -99,7 +99,9 @@ def test_verdicts_are_withheld_where_the_codec_fails():
     assert found.loc["seg", ["possible", "aligned"]].eq("fails").all()
     bad = falls_of("codec", np.round(right(100) * 16) / 16, 0.3)
     found = checks(pd.concat([*honest, wrong, bad]), worlds).set_index("method")
-    assert found.loc["PSFT", "possible"].startswith("cannot be asked here: codec 0 alone gives distances 30% apart")
+    assert found.loc["PSFT", "possible"].startswith(
+        "cannot be asked here: codec 0 alone gives distances a factor of 1.35 apart"
+    )
     assert found.loc["seg", "aligned"].startswith("cannot be asked here") and found.loc["ideal", "aligned"] == "passes"
 
 

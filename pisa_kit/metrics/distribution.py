@@ -169,8 +169,11 @@ def checks(falls: pd.DataFrame, worlds: dict[int, np.ndarray], level: float = 0.
     table = pd.DataFrame(rows)
     keys = [f"{row.method} {row.seed}" for row in table.itertuples()]
     ceilings = tuple(f"{name} {seed}" for name in CEILINGS for seed in table.loc[table["method"] == name, "seed"])
-    words = {"possible": ("disagreement", "distances {:.2f} apart (logarithm)"), "aligned": ("p_value", "p = {:.2g}")}
-    for test, (column, form) in words.items():
-        said = dict(zip(keys, map(form.format, table[column]), strict=True))
+    words = {
+        "possible": ("disagreement", lambda size: f"distances a factor of {np.exp(size):.2f} apart"),
+        "aligned": ("p_value", "p = {:.2g}".format),
+    }
+    for test, (column, say) in words.items():
+        said = dict(zip(keys, map(say, table[column]), strict=True))
         table[test] = list(ask(dict(zip(keys, table[test], strict=True)), said, ceilings).values())
     return table
