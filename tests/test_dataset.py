@@ -11,7 +11,7 @@ from pisa_kit.clips.formats import write_clip
 from pisa_kit.clips.resize import resample
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import plain, read_json, write_json
-from pisa_kit.sim import datasets
+from pisa_kit.sim import corpora, datasets
 from pisa_kit.sim.datasets import Recipe, read_dataset, write_dataset
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.study.presets import PRESETS, get_preset
@@ -64,6 +64,30 @@ def test_benchmark_layouts(tmp_path, layout):
     clips = read_dataset(folder)
     assert len(clips) == 2 and clips[0].frames.shape == (5, 32, 32, 3)
     assert (clips[0].masks is None) == (layout == "psft")
+
+
+def test_what_is_whole_is_read_without_waiting_for_others(tmp_path, monkeypatch):
+    write_dataset(tmp_path, RECIPE, workers=1)
+    monkeypatch.setattr(datasets, "locked", None)
+    assert write_dataset(tmp_path, RECIPE, workers=1) == tmp_path
+
+
+def test_a_corpus_of_pre_training_grows_by_whole_files_and_has_one_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "SHARD", 2)
+    monkeypatch.setattr(corpora, "SHARD", 2)
+    recipe = corpora.Corpus("anything", 2, video=Video(32, 5))
+    for count, there in ((2, 2), (5, 5), (2, 5)):
+        frames, *_ = corpora.read_corpus(datasets.kept_corpus(tmp_path, replace(recipe, count=count), 1))
+        assert len(frames) == there
+    for other in (replace(recipe, count=7), replace(recipe, first=9)):
+        with pytest.raises(InputError, match="recipe.json: (count|first): differ"):
+            datasets.kept_corpus(tmp_path, other, 1)
+
+
+def test_nothing_is_dropped_behind_the_wall():
+    recipe = Recipe(60, ranges=Ranges(height=(2.0, 3.0), move_camera=True))
+    with pytest.raises(InputError, match=r"the object of seed \d+: is .* m away, behind the wall"):
+        list(map(recipe.scene, range(60)))
 
 
 def test_what_is_verified_is_made_again(tmp_path):

@@ -12,7 +12,7 @@ from pisa_kit.core.errors import InputError
 from pisa_kit.models import sampling
 from pisa_kit.models.adapters import merge, with_adapter
 from pisa_kit.models.conditioning import condition
-from pisa_kit.models.embedded import PROMPT_TOKENS, SHIFT, assemble, load
+from pisa_kit.models.embedded import BASE, PROMPT_TOKENS, SHIFT, assemble, load
 from pisa_kit.perception.tensors import to_video
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
@@ -152,3 +152,11 @@ def test_noise_levels_are_shifted_as_the_models_own_sampler_shifts_them(shift):
     sigma = psft.draw_sigma(20_000, shift, torch.Generator().manual_seed(0))
     unshifted = sigma / (shift + (1 - shift) * sigma)
     assert float(unshifted.median()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_all_weights_that_were_trained_stay_in_float32(cached, tmp_path):
+    tuned = psft.train_transformer(load(BASE, torch.bfloat16), cached, replace(SETTINGS, steps=1), tmp_path)
+    again = psft.train_transformer(load(BASE, torch.bfloat16), cached, replace(SETTINGS, steps=1), tmp_path)
+    for model in (tuned, again):
+        assert (model.transformer.dtype, model.vae.dtype) == (torch.float32, torch.bfloat16)
+    assert torch.equal(next(tuned.transformer.parameters()), next(again.transformer.parameters()))

@@ -123,7 +123,7 @@ def test_a_large_base_in_bf16_is_trained_and_has_its_ceilings(tmp_path, monkeypa
     tiny_pipelines.make("wan2.2-ti2v-5b").save_pretrained(tmp_path / "wan")
     preset = get_preset("gpu_smoke data.video.size=96", tmp_path / "wan")
     run = Run(replace(preset, guess=replace(preset.guess, steps=2, batch=4)), tmp_path / "run")
-    monkeypatch.setattr(Run, "_dtype", lambda self: torch.bfloat16)
+    monkeypatch.setattr(Run, "dtype", lambda self: torch.bfloat16)
     truths = [simulate(sample(1), 96, 17, 16, name="one")]
     for method in ("PSFT", "codec", "best guess", "PSFT"):
         assert run.videos(method, truths, 0)[0].frames.shape == truths[0].frames.shape

@@ -36,9 +36,11 @@ def generate(
         steps: Sampling steps. Default: the model's own.
         guidance: Classifier-free guidance scale; 1: none. Default: the model's own.
         template: plain, static (says that the camera does not move), or a text with {caption}.
-        device: Of a zoo model: cpu, cuda or cuda:1.
-        offload: Of a zoo model: keep only the part that works on the GPU.
+        device: Of a zoo model without an adapter: cpu, cuda or cuda:1. Others use the GPU if there is one.
+        offload: Of a zoo model without an adapter: keep only the part that works on the GPU.
     """
+    from typing import Literal
+
     import torch
 
     from pisa_kit.core import artefacts
@@ -47,6 +49,7 @@ def generate(
     from pisa_kit.core.errors import check_choice
     from pisa_kit.models.adapters import load_adapter
     from pisa_kit.models.embedded import BASE, load
+    from pisa_kit.models.families import class_in, names_of
     from pisa_kit.models.generation import Protocol
     from pisa_kit.models.generation import generate as generate_videos
     from pisa_kit.models.zoo import ZOO, open_model
@@ -66,7 +69,10 @@ def generate(
             remedy = f"Get it with `pisa download {model}` and name its folder: --path downloads/{model}"
             raise InputError("arguments", "path", "is missing: an adapter is put on weights in a folder", remedy)
         gpu = PRESETS["gpu"]
-        own, batch = ((5, 1.0), 16) if model == "embedded" else ((gpu.sampling_steps, gpu.guidance), 1)
+        own, batch = (5, 1.0), 16
+        if model != "embedded":
+            check(Literal[names_of(ZOO[model].pipeline)], class_in(path), path, "_class_name", "Name its own folder.")
+            own, batch = (gpu.sampling_steps, ZOO[model].guidance or 1.0), 1
         opened = load(path or BASE, torch.bfloat16 if model != "embedded" and no_gpu() is False else torch.float32)
         if lora:
             load_adapter(opened, lora)

@@ -116,7 +116,8 @@ def model_card(
         lines += [f"Run `{files['settings.json'].parent.name}`:", _markdown(made)]
     if "validation.json" in files:
         lines += ["Validation clips (they chose the step and are not a result):"]
-        lines += [_markdown(pd.DataFrame(read_json(files["validation.json"])["looks"]).round(4))]
+        found = read_json(files["validation.json"])
+        lines += [_markdown(pd.DataFrame(found["looks"] if isinstance(found, dict) else found).round(4))]
     if "scores.csv" in files:
         scores = pd.read_csv(files["scores.csv"], dtype={"name": str}).drop(columns="seed", errors="ignore")
         means = scores.mean(numeric_only=True).round(4).rename_axis("metric")

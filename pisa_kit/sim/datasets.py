@@ -17,7 +17,7 @@ from pisa_kit.core.errors import InputError
 from pisa_kit.core.parallel import results_of
 from pisa_kit.core.progress import Bar
 from pisa_kit.core.storage import locked, read_json, write_json
-from pisa_kit.sim.corpora import Corpus, write_corpus
+from pisa_kit.sim.corpora import SHARD, Corpus, write_corpus
 from pisa_kit.sim.scenes import SPLITS, Scene, sample
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.sim.simulate import simulate
@@ -71,7 +71,11 @@ class Recipe:
 
     def scene(self, index: int) -> Scene:
         """What clip number `index` shows."""
-        return sample(self.seed + index, self.ranges, self.objects, self.backgrounds)
+        scene = sample(self.seed + index, self.ranges, self.objects, self.backgrounds)
+        if scene.dropped.bounds[1][1] > scene.wall_distance:
+            problem = f"is {scene.distance:.1f} m away, behind the wall"
+            raise InputError("dataset", f"the object of seed {scene.seed}", problem, "Ask for nearer or lower drops.")
+        return scene
 
     def clip(self, index: int) -> Clip:
         """Simulates clip number `index`."""
@@ -111,14 +115,10 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2, verify: bool = False
     folder, workers = Path(folder), check(Few, workers, "arguments", "workers")
     manifest = folder / "manifest.json"
     wanted = json.loads(json.dumps({**asdict(recipe), "simulator": artefacts.code("clips")}))
+    if manifest.exists() and not verify and len(_whole(manifest, wanted, verify)[1]) == recipe.count:
+        return folder  # without waiting for who else looks
     with locked(folder):
-        found = _read_manifest(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
-        check_same(found["recipe"], wanted, manifest, "the dataset that is already there")
-        whole = {
-            entry["name"]: entry
-            for entry in found["clips"]
-            if artefacts.is_whole(folder / entry["name"], entry, verify)
-        }
+        found, whole = _whole(manifest, wanted, verify)
         if len(whole) == recipe.count:
             return folder
         needed, free = recipe.cost[0] * (1 - len(whole) / recipe.count), shutil.disk_usage(folder).free
@@ -132,6 +132,15 @@ def write_dataset(folder, recipe: Recipe, workers: int = 2, verify: bool = False
         clips = list(Bar(done, total=recipe.count, desc=f"simulating {folder.name}", unit="clip"))
         write_json(manifest, {"recipe": wanted, "clips": clips})
     return folder
+
+
+def _whole(manifest: Path, wanted: dict, verify: bool) -> tuple[dict, dict[str, dict]]:
+    """The manifest, and its clips that are there as it says; InputError for one of another recipe."""
+    found = _read_manifest(manifest) if manifest.exists() else {"recipe": wanted, "clips": []}
+    check_same(found["recipe"], wanted, manifest, "the dataset that is already there")
+    listed = {entry["name"]: entry for entry in found["clips"]}
+    there = {name: one for name, one in listed.items() if artefacts.is_whole(manifest.parent / name, one, verify)}
+    return found, there
 
 
 def _write_one(folder: Path, recipe: Recipe, index: int, whole: dict[str, dict], broken: set[str]) -> dict:
@@ -189,7 +198,10 @@ def kept_corpus(folder, recipe: Corpus, workers: int) -> Path:
     """
     folder = Path(folder) / f"corpus_{'truth' if recipe.truth else recipe.kind}"
     wanted, path = json.loads(json.dumps(asdict(recipe))), folder / "recipe.json"
-    if path.exists():
-        check_same(read_json(path), wanted, path, "the clips that are already there")
+    known = check(dict, read_json(path), path) if path.exists() else wanted
+    counts = known.get("count", 0), recipe.count
+    if min(counts) % SHARD == 0:  # whole files, to which others can come, or which are enough
+        wanted["count"] = known["count"] = max(counts)
+    check_same(known, wanted, path, "the clips that are already there")
     write_json(path, wanted)
     return write_corpus(folder, recipe, workers)

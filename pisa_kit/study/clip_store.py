@@ -59,13 +59,16 @@ class ClipStore:
         Args:
             split: a name in `HELD_OUT`. "validation" clips choose between models and therefore never enter a table.
         """
-        preset = self.preset
-        first, objects, backgrounds = HELD_OUT[check_choice(split, HELD_OUT, "split")]
-        count = preset.data.validation_clips if split == "validation" else preset.data.test_clips
-        first += preset.data.test_seed
-        recipe = Recipe(count, first, objects, backgrounds, video=preset.data.video, ranges=preset.data.ranges)
+        recipe = self.held_out_recipe(split)
         folder = self.folder / "data" / f"held_out_{split.replace(' ', '_')}_{recipe.key}"
-        return read_dataset(write_dataset(folder, recipe, _workers(count)))
+        return read_dataset(write_dataset(folder, recipe, _workers(recipe.count)))
+
+    def held_out_recipe(self, split: str) -> Recipe:
+        """What `held_out` simulates."""
+        data = self.preset.data
+        first, objects, backgrounds = HELD_OUT[check_choice(split, HELD_OUT, "split")]
+        count = data.validation_clips if split == "validation" else data.test_clips
+        return Recipe(count, data.test_seed + first, objects, backgrounds, video=data.video, ranges=data.ranges)
 
     def generic(self) -> list[Clip]:
         """Held-out clips of generic motion (`motion.sample_motion`), simulated once and kept."""

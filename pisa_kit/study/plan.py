@@ -111,7 +111,9 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
 
     one, pixels = forward(parts, preset, 1, dtype), decoding(parts, preset, 1, dtype)
     nets = (parts.transformer, parts.autoencoder, parts.text_encoder)  # one of them is there at a time
-    bytes_ = max(sum(p.numel() for p in net.parameters()) for net in nets) * dtype.itemsize
+    sizes = [sum(p.numel() for p in net.parameters()) * dtype.itemsize for net in nets]
+    whole = 1 if training.lora_rank else 4 / dtype.itemsize  # what was trained in full stays in float32
+    bytes_ = max(whole * sizes[0], *sizes[1:])
     calls = preset.sampling_steps * _calls(preset.guidance)
     row("video", bytes_, calls * one.operations + pixels.operations, videos(preset))
     if preset.recommended is not None:
@@ -121,7 +123,7 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
         more = parts.latents(large, 1).numel() / parts.latents(preset, 1).numel()
         calls = spec.steps * _calls(spec.guidance)
         operations = calls * forward(parts, large, 1, dtype).operations + more * pixels.operations
-        row("video, recommended size", bytes_, operations, 2 * len(preset.seeds) * preset.data.test_clips)
+        row("video, recommended size", max(sizes), operations, 2 * len(preset.seeds) * preset.data.test_clips)
     return pd.DataFrame(rows)
 
 

@@ -161,6 +161,9 @@ def get_preset(name: str, base: str | None = None, bench: str | None = None) -> 
     if preset.base is None:
         remedy = "Name a folder in diffusers' format: --model downloads/wan2.2-ti2v-5b"
         raise InputError(f"preset {name}", "model", "is not given", remedy)
+    if min(preset.psft.data_sizes) < preset.psft.training.batch:
+        problem = f"{preset.psft.data_sizes} holds fewer clips than a batch of {preset.psft.training.batch}"
+        raise InputError(f"preset {name}", "psft.data_sizes", problem, "Leave that size out, or lower training.batch.")
     return preset
 
 

@@ -154,7 +154,7 @@ def _stopped_at_once(saved: dict, name: str) -> tuple[int, int]:
 def _no_reward_wins(saved) -> tuple | None:
     rows = [row for row in saved.get("summary", []) if row["split"] == "unseen"]
     rows = [row for row in rows if row["method"] in PAPERS and row["mean"] is not None]
-    if len({row["method"] for row in rows}) < 2:
+    if "between_rewards" not in saved or len({row["method"] for row in rows}) < 2:
         return None
     best, clear = {}, True
     for metric, short in OFFICIAL.items():
@@ -162,7 +162,7 @@ def _no_reward_wins(saved) -> tuple | None:
         first, second, *_ = sorted((row for row in rows if row["metric"] == metric), key=lambda row: sign * row["mean"])
         best[short] = first["method"]
         pair = {"method": first["method"], "than": second["method"], "metric": metric, "split": "unseen"}
-        apart = [row for row in saved.get("between_rewards", []) if row.items() >= pair.items()]
+        apart = [row for row in saved["between_rewards"] if row.items() >= pair.items()]
         clear &= bool(apart) and (apart[0]["high"] < 0 if metric == "iou" else apart[0]["low"] > 0)
     ours = "best on unseen objects: " + ", ".join(f"{short} {method}" for short, method in best.items())
     status = _status(len(set(best.values())) > 1) if clear else UNDECIDED

@@ -86,15 +86,16 @@ class Run(ClipStore, Results):
 
         It is loaded once in a process, and shared: whoever changes it works on a copy.
         """
-        return _load_once(str(self.preset.base or BASE), self._dtype())
+        return _load_once(str(self.preset.base or BASE), self.dtype())
 
-    def _dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:
+        """Of the base's weights: bf16 on a GPU, if that is what is trained with."""
         large = self.preset.psft.training.precision == "bf16" and device().type == "cuda"
         return torch.bfloat16 if large else torch.float32
 
     def recommended(self) -> StockModel:
         """The base as its makers film with it: at their size, frames, rate, steps and guidance (`zoo.ZOO`)."""
-        base = load(self.preset.base or BASE, self._dtype())  # its own, because offloading changes it
+        base = load(self.preset.base or BASE, self.dtype())  # its own, because offloading changes it
         if device().type == "cuda":
             base.enable_model_cpu_offload(device=device())
         spec = replace(ZOO[family_of(base).recommended], **(self.preset.recommended or {}))
@@ -206,7 +207,8 @@ class Run(ClipStore, Results):
         clips, validate = self.oro_clips(seed, stage), partial(self.validation, seed) if stage == "oro" else None
         folder = self.oro_folder(tuned, name, seed, settings, stage)
         nets = load_rewards(settings.weights, self.preset.oro.perception, device())
-        return oro.tune(tuned, clips, nets, settings, folder, name, validate, watch, self.judged_by())
+        judged_by = self.judged_by() if validate else ""
+        return oro.tune(tuned, clips, nets, settings, folder, name, validate, watch, judged_by)
 
     def validation(self, seed: int, model: DiffusionPipeline) -> dict[str, float]:
         """Means over the model's videos of the validation clips, which choose between steps and enter no table."""
@@ -216,7 +218,7 @@ class Run(ClipStore, Results):
 
     def judged_by(self) -> str:
         """A name for `validation`'s clips, and for how they are filmed and judged."""
-        clips = [fingerprint(truth) for truth in self.held_out("validation")]
+        clips = self.held_out_recipe("validation").key
         return artefacts.key("validation", clips, self.preset.sampling_steps, self.preset.guidance, VALIDATED)
 
     def energy(self, tuned: DiffusionPipeline, seed: int) -> DiffusionPipeline:
@@ -246,7 +248,9 @@ class Run(ClipStore, Results):
             model, steps, guidance = artefacts.model(pipeline), self.preset.sampling_steps, self.preset.guidance
         protocol = Protocol(name, model, steps, guidance, **asdict(self.preset.data.video))
         folder = self.folder / "videos" / model / f"seed{seed}_{artefacts.key('videos', asdict(protocol), facts)}"
-        return generate(pipeline, protocol, truths, seed, folder, batch)
+        mixed = self.dtype() == torch.bfloat16  # what was trained in full is float32: film with it as it was trained
+        with torch.autocast(device().type, torch.bfloat16, enabled=mixed and not isinstance(pipeline, StockModel)):
+            return generate(pipeline, protocol, truths, seed, folder, batch)
 
     def videos(self, method: str, truths: list[Clip], seed: int) -> list[Clip]:
         """What a method, a reference predictor or a model, makes of each true clip."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from pisa_kit.core import artefacts, progress
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import WEIGHTS, atomic_path, locked, read_json, write_json
+from pisa_kit.models.embedded import load
 from pisa_kit.perception.prepare import read_prepared
 from pisa_kit.study.presets import PRESETS
 from pisa_kit.study.run import Run, open_run
@@ -60,7 +61,7 @@ def run_study(
     model, bench = (str(Path(path).resolve()) if path else None for path in (model, bench))
     run = open_run(preset, Path(runs).resolve(), model, bench)
     if run.preset.base:
-        run.base()  # what cannot be used is said before anything runs
+        load(run.preset.base, run.dtype())  # what cannot be used is said before anything runs
     if run.preset.bench:
         read_prepared(run.preset.bench)
     if run.preset.oro.perception == "real":

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from pisa_kit.core.checks import Count, Few, Finite, Pair, Positive, Seed, Share, Text, check_fields
 from pisa_kit.core.errors import InputError, check_choice
+from pisa_kit.sim.datasets import WALL
 from pisa_kit.sim.settings import Ranges, Video
 from pisa_kit.training.settings import OroSettings, Training
 
@@ -78,9 +79,6 @@ class Psft:
 
     def __post_init__(self):
         check_fields(self, "psft")
-        if min(self.data_sizes, default=self.clips) < self.training.batch:
-            problem = f"{self.data_sizes} holds fewer clips than a batch of {self.training.batch}"
-            raise InputError("preset", "psft.data_sizes", problem, "Leave that size out, or lower training.batch.")
 
 
 @dataclass(frozen=True)
@@ -136,6 +134,9 @@ class Generalization:
 
     def __post_init__(self):
         check_fields(self, "generalization")
+        if self.distances[-1] >= WALL:
+            problem = f"reach {self.distances[-1]:g} m, where walls begin"
+            raise InputError("preset", "generalization.distances", problem, f"Stay before {WALL:g} m.")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ def keep_best(
     """
     path, validations, best = folder / "validation.json", [], None
     saved = read_json(path) if path.exists() else {}
-    known = {look["step"]: look for look in saved["looks"]} if saved.get("judged_by") == judged_by else {}
+    named = isinstance(saved, dict) and saved.get("judged_by") == judged_by  # once it was a list, without a name
+    known = {look["step"]: look for look in saved["looks"]} if named else {}
     for steps in settings.evaluations():
         model = train_to(steps)
         if steps not in known:
