@@ -182,6 +182,7 @@ def _swap(new: Path, path: Path) -> None:
         os.rename(new, path)
         return
     old = Path(tempfile.mkdtemp(**beside(path)))
+    old.rmdir()  # Windows renames onto nothing that is there
     os.rename(path, old)
     try:
         os.rename(new, path)

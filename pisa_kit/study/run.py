@@ -1,6 +1,7 @@
 """Where a study's artefacts live: every clip, model and video is made once, named after what shaped it, and kept."""
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -288,7 +289,7 @@ def open_run(preset: str, runs="runs", model: str | None = None, bench: str | No
         for reward in weights:  # here, because some are registered by then
             check_choice(reward, REWARD_FUNCTIONS, "reward")
     parts = [*preset.split(), *([Path(model).name] if model else []), *([f"seed{seed}"] if seed else [])]
-    name = "_".join(parts).replace("/", "+")
+    name = re.sub(r'[\\/:*?"<>|]', "+", "_".join(parts))  # what no file system takes
     if len(whole := name.encode()) > LONGEST_NAME:  # of paths, say
         name = f"{whole[:LONGEST_NAME].decode(errors='ignore')}_{hashlib.sha256(whole).hexdigest()[:8]}"
     return Run(found, Path(runs) / name)

@@ -66,6 +66,9 @@ def run_study(
         read_prepared(run.preset.bench)
     if run.preset.oro.perception == "real":
         load_rewards({name for weights in run.preset.oro.rewards.values() for name in weights}, "real")
+    if not notebooks():
+        remedy = "Clone the repository, and install it there with `pip install -e .`, or `make`."
+        raise InputError(NOTEBOOKS, "notebooks", "are not there: they come with the repository alone", remedy)
     chosen = [path for path in notebooks() if path.stem.startswith(only or "")]
     if not chosen:
         known = ", ".join(path.stem for path in notebooks())
