@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from pisa_kit.core.errors import InputError
+from pisa_kit.metrics import distribution
 from pisa_kit.metrics.distribution import alignment, checks, implied_distance, lift, measure, rejections
 from pisa_kit.metrics.fall_time import track
 from pisa_kit.metrics.gravity import fit_free_fall
@@ -169,3 +170,44 @@ def test_ambiguous_scenes_are_alone_without_shadow_and_reproducible():
     assert scene == ambiguous_scene(7, Ranges(), between(2.0, 3.5)) and scene.seed == 7
     assert len(scene.things) == 1 and not scene.shadows and 2.0 <= scene.distance <= 3.5
     assert scene.height > 0 and scene.in_view()
+
+
+def test_both_tests_ask_every_picture(monkeypatch):
+    rng = np.random.default_rng(0)
+    worlds = {number: rng.uniform(0.4, 0.5, 200) for number in (0, 1)}
+
+    def two(method: str, least=(0.4, 0.4), apart=(0.05, 0.05), landed=1.0, measurable=(1.0, 1.0)) -> pd.DataFrame:
+        rows = []
+        for number in (0, 1):
+            times, sizes = rng.uniform(least[number], 0.5, 100), np.full(100, apart[number])
+            times[int(100 * landed) :], sizes[int(100 * measurable[number]) :] = np.nan, np.nan
+            found = pd.DataFrame({"fall_time": times, "disagreement": sizes, "picture": number})
+            rows.append(found.assign(method=method, seed=0))
+        return pd.concat(rows)
+
+    right = [two("ideal"), two("codec"), two("good")]
+    wrong = [two("a", measurable=(1, 0.7)), two("b", apart=(0.05, 0.2)), two("c", measurable=(0.6, 0.6))]
+    late, few = two("late", least=(0.4, 0.45)), two("few", landed=0.6)
+    found = checks(pd.concat([*right, *wrong, late, few]), worlds).set_index("method")
+    assert (found.loc["good", ["possible", "aligned"]] == "passes").all()
+    assert (found.loc[["a", "b", "c"], "possible"] == "fails").all() and found.loc["late", "aligned"] == "fails"
+    monkeypatch.setattr(distribution, "two_sample_p", lambda *_: 0.04)
+    found = checks(pd.concat([*right, few]), worlds).set_index("method")
+    assert found.loc["good", "aligned"] == "passes", "two pictures are two tests"
+    assert found.loc["few", "aligned"] == "fails", "too few land"
+    alone = pd.concat(right)
+    assert checks(alone[alone["picture"] == 0], worlds)["aligned"].ne("passes").all()
+
+
+def test_what_falls_out_of_the_picture_does_not_land():
+    masks = np.zeros((17, 64, 64), bool)
+    for frame, top in enumerate((20 + 150 * (np.arange(17) / 16) ** 2 / 2).round().astype(int)):
+        masks[frame, top : top + 14, 20:32] = True
+    found = measure(masks, 16, Ambiguity(0.6, 61.5, 8.0, stats.uniform(2.0, 1.5)))
+    assert np.isnan(found["fall_time"]) and np.isnan(found["disagreement"])
+
+
+def test_an_ambiguous_picture_shows_the_object_far_enough_from_the_horizon():
+    for seed in range(12):
+        scene = ambiguous_scene(seed, Ranges(), between(2.0, 3.5), least=4)
+        assert abs(ambiguity_of(scene, 64, between(2.0, 3.5)).offset) >= 4

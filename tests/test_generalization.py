@@ -189,3 +189,11 @@ def test_a_test_that_the_codec_fails_is_not_asked():
 def test_what_is_wrong_fails_its_test(test, wrong):
     found = checks(*numbers(PSFT=wrong, ideal=RIGHT, codec=RIGHT, best_guess=RIGHT))
     assert found.loc["PSFT", test] == "fails" and (found.loc["ideal"] == "passes").all()
+
+
+def test_errors_to_either_side_fail():
+    found = checks(*numbers(PSFT=(9.8, -1.2, 1.1, 1.01, 9), ideal=RIGHT, codec=RIGHT))
+    assert found.loc["PSFT", "everywhere"] == "fails"
+    gravity, slope, ratio, pair = numbers(PSFT=(9.8, 1.2, 1.1, 0.95, 9), ideal=RIGHT, codec=RIGHT)
+    found = checks(gravity, pd.concat([slope, slope.assign(effect=0.0)]), ratio, pair)
+    assert found.loc["PSFT", "everywhere"] == found.loc["PSFT", "two objects"] == "fails", "the largest slope counts"

@@ -174,3 +174,9 @@ def test_what_leaves_the_picture_is_not_tracked_to_its_edge():
     masks[0, 2:4, 3] = masks[1, 5:7, 3] = masks[2, 6:8, 3] = True
     np.testing.assert_array_equal(fall_time.track(masks)[:, 1], [3, 6, 7])
     np.testing.assert_array_equal(fall_time.track(masks, whole=True)[:, 1], [3, 6, np.nan])
+
+
+def test_a_fall_that_is_too_slow_lands_late():
+    scene = sample(1)
+    truth, late = simulate(scene, 64, 17, 16), simulate(replace(scene, gravity=0.6 * scene.gravity), 64, 17, 16)
+    assert gravity.describe(late.dropped, 16, truth)["fall_time_error"] > 0.05

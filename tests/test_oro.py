@@ -16,7 +16,7 @@ from pisa_kit.sim.simulate import simulate
 from pisa_kit.training import oro
 from pisa_kit.training.latents import cache_latents
 from pisa_kit.training.loop import TrainingError, seeded
-from pisa_kit.training.rewards import Truth, load_rewards
+from pisa_kit.training.rewards import Reward, Truth, load_rewards
 from pisa_kit.training.settings import OroSettings, Training
 
 torch.set_num_threads(1)
@@ -209,3 +209,21 @@ def test_bad_settings(base, clips, rewards, tmp_path):
         oro.tune(base, clips, rewards, replace(SETTINGS, weights={"depth": 1.0}), tmp_path)
     with pytest.raises(InputError, match="batch"):
         oro.tune(base, clips, rewards, replace(SETTINGS, training=replace(TRAINING, batch=9)), tmp_path)
+
+
+def test_the_anchor_pulls_and_what_is_left_out_does_not_count(base):
+    other, settings = load(), replace(SETTINGS, weights={"x": 2.0}, reference_weight=3.0)
+    with torch.no_grad():
+        for parameter in other.transformer.parameters():
+            parameter.mul_(1.1)
+
+    def reward(video, truth) -> Reward:
+        return Reward(torch.tensor([1.0, 9.0]), torch.tensor([True, False]), torch.zeros(2))
+
+    channels, width = base.transformer.config.in_channels, base.transformer.config.text_dim
+    batch = {"first": torch.zeros(2, channels, 1, 8, 8), "latent_frames": 3, "text": torch.zeros(2, 4, width)}
+    batch |= {"video": torch.zeros(2, 3, 3, 64, 64), "masks": torch.zeros(2, 3, 64, 64, dtype=torch.bool)}
+    with torch.no_grad():
+        terms = oro.oro_loss(base, other, {"x": reward}, settings)(base.transformer, batch, seeded(0))
+    assert float(terms["x"]) == 1 and float(terms["reference_distance"]) > 0
+    assert float(terms["loss"]) == pytest.approx(2 + 3 * float(terms["reference_distance"]))

@@ -160,3 +160,18 @@ def test_all_weights_that_were_trained_stay_in_float32(cached, tmp_path):
     for model in (tuned, again):
         assert (model.transformer.dtype, model.vae.dtype) == (torch.float32, torch.bfloat16)
     assert torch.equal(next(tuned.transformer.parameters()), next(again.transformer.parameters()))
+
+
+def test_places_that_weigh_nothing_are_left_out_of_the_loss():
+    model = assemble().transformer
+    x0 = torch.randn(2, model.config.in_channels, 3, 8, 8, generator=loop.seeded(0))
+    text, left = torch.zeros(2, 4, model.config.text_dim), torch.zeros(2, 1, 1, 8, 8)
+    left[..., :4] = 1
+
+    def of(weight: torch.Tensor) -> float:
+        batch = {"latents": x0, "text": text, "weight": weight}
+        return float(psft.velocity_loss(model, batch, loop.seeded(1), SHIFT)["loss"])
+
+    with torch.no_grad():
+        one, other, both = of(left), of(1 - left), of(torch.ones_like(left))
+    assert one != other and (one + other) / 2 == pytest.approx(both)

@@ -228,3 +228,34 @@ def test_table_holds_ours_and_the_published_rows(results):
     assert table.loc["ours: PSFT", "unseen L2"] == "0.100 [0.090, 0.110]"
     assert table.loc["paper: Open-Sora + PSFT (base)", "unseen L2"] == "0.028"
     assert not table.isna().any().any()
+
+
+@pytest.mark.parametrize(("mean", "status"), [(-0.12, REPRODUCED), (-0.02, NOT_REPRODUCED), (0.12, NOT_REPRODUCED)])
+def test_an_overlap_that_does_not_surely_rise_is_not_reproduced(mean, status):
+    found = report.findings({"03_oro": {"reductions": [change("seg", "iou", mean)]}})
+    assert [one.status for one in found if one.claim.startswith("A segmentation")] == [status]
+
+
+@pytest.mark.parametrize("worse", ["ideal", "codec"])
+def test_one_ceiling_that_gets_worse_outside_is_enough(worse):
+    lines = [
+        {"method": name, "value": 1.2, "low": 1.1 if name in ("PSFT", worse) else 0.9, "high": 2.0, "n": 9}
+        for name in ("PSFT", "ideal", "codec", "best guess")
+    ]
+    found = report.findings({"04_generalization": {"outside_over_inside": lines}})
+    assert [one.status for one in found if one.claim.startswith("Outside")] == [CANNOT_BE_ASKED]
+
+
+def test_a_claim_holds_only_outside_the_intervals_and_against_all():
+    means = {"truth": 1.0, "base": 0.9, "PSFT": 0.1, "PSFT, replay": 0.3}
+    said = [
+        {"method": name, "mean": mean, "low": mean - 0.1, "high": mean + 0.3, "n": 9} for name, mean in means.items()
+    ]
+    gradient = {
+        "best_of": [],
+        "gradient_against": [change("seg, gradient", "fixed_l2", mean) for mean in (0.02, 0.3)],
+        "without_gradient": [row(name, "unseen", "fixed_l2", 0.1) for name in ("PSFT", "seg, gradient")],
+    }
+    price = [row(name, "unseen", "l2", 0.02) for name in ("PSFT", "PSFT, replay")]
+    found = beyond({"02_psft": {"as_said": said, "replay": price}, "03_oro": gradient})
+    assert found[0].status == found[5].status == DOES_NOT_HOLD

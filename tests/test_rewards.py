@@ -188,3 +188,10 @@ def test_real_perception_that_is_not_there_says_how_to_get_it(tmp_path):
     for load, name in ((load_sam2, "sam2"), (load_depth_anything, "depth-anything-v2")):
         with pytest.raises(InputError, match=f"weights: cannot be loaded .*pisa download {name}"):
             load(str(tmp_path / "none"))
+
+
+def test_iou_is_seg_without_its_term_for_presence():
+    truth = Truth(torch.zeros(1, 3, 3, 8, 8), torch.ones(1, 3, 8, 8, dtype=torch.bool))
+    unsure = lambda video, mask: (torch.zeros(1, 3, 8, 8), torch.zeros(1, 3))  # noqa: E731
+    seg, iou = (float(REWARD_FUNCTIONS[name][0](unsure, truth.video, truth).loss) for name in ("seg", "iou"))
+    assert iou == pytest.approx(0.5) and seg == pytest.approx(1.0)

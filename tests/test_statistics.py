@@ -107,3 +107,8 @@ def test_slopes_find_what_was_put_in():
     assert half.loc["height", "n"] == 100 and half.loc["height", "slope"] == pytest.approx(direct, abs=0.05)
     few = slopes(table[:4], "g_eff", ("height", "size"))
     assert few["slope"].isna().all() and (few["n"] == 4).all()
+
+
+def test_a_reduction_pairs_what_both_have():
+    before, after = np.array([[1.0, 1, 1, 9]]), np.array([[0.5, 0.5, 0.5, np.nan]])
+    assert reduction(before, after)["mean"] == pytest.approx(0.5)

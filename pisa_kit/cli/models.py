@@ -73,7 +73,7 @@ def generate(
         if model != "embedded":
             check(Literal[names_of(ZOO[model].pipeline)], class_in(path), path, "_class_name", "Name its own folder.")
             own, batch = (gpu.sampling_steps, ZOO[model].guidance or 1.0), 1
-        opened = load(path or BASE, torch.bfloat16 if model != "embedded" and no_gpu() is False else torch.float32)
+        opened = load(path or BASE, torch.bfloat16 if model != "embedded" and not no_gpu() else torch.float32)
         if lora:
             load_adapter(opened, lora)
         revision = artefacts.model(opened)

@@ -69,7 +69,7 @@ class OroSettings:
         training: optimizer and steps.
         weights: weight of each reward, see `rewards.REWARD_FUNCTIONS`.
         sampling_steps: of the videos that are rewarded.
-        guidance: classifier-free guidance scale of the sampler; 1: none. It doubles the work and memory of a step.
+        guidance: classifier-free guidance scale of the sampler; 1: none. It doubles the sampler's work.
         gradient_steps: how many of the last sampling steps carry gradients; 0 draws 1 to all anew for each batch. The
             very last one is tiny (diffusers' schedule ends with sigma 0.016 to 0 for 5 steps), and so is its gradient.
         reference_weight: of the distance to the reference model, the one that tuning starts from.

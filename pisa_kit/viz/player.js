@@ -485,11 +485,11 @@ async function render({ model, el }) {
       state.loop = loop.checked;
       save(new Blob(parts, { type }), name);
     };
+    recorder.start();
     state.recorder = recorder;
     state.loop = false;
     state.time = 0;
     setPlaying(true);
-    recorder.start();
     const copy = () => {
       context.fillStyle = "white";
       context.fillRect(0, 0, shots.length * size, height);

@@ -79,12 +79,12 @@ def draw(maps: RewardMaps, frame: int) -> Figure:
     figure, axes = plt.subplots(1, 4, figsize=(11, 3.1))
     truth = "truth (not asked)" if maps.name == "newton" else "wanted (truth)"
     panels = {"video": maps.frames[frame], "seen": maps.seen[frame], truth: maps.wanted[frame]}
-    longest = [float(np.linalg.norm(each[frame], axis=-1).max()) for each in (maps.seen, maps.wanted)]
     limits = (float(maps.wanted.min()), float(maps.wanted.max())) if maps.name == "depth" else (0, 1)
     for axis, (title, panel) in zip(axes, panels.items(), strict=False):
         if panel.shape[-1] == 2:
             title = f"{title}, up to {np.linalg.norm(panel, axis=-1).max():.1f} px"
-            panel = figures.flow_colours(panel, max(longest))  # one scale for both
+            longest = max(float(np.linalg.norm(each[frame], axis=-1).max()) for each in (maps.seen, maps.wanted))
+            panel = figures.flow_colours(panel, longest)  # one scale for both
         axis.imshow(panel, vmin=limits[0], vmax=limits[1], cmap="viridis", interpolation="nearest")
         axis.set(title=title, xticks=[], yticks=[])
     gradient = maps.gradient[frame]
