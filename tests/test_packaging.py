@@ -27,9 +27,11 @@ def test_every_dependency_is_pinned(pins):
 
 
 def test_conda_environment_has_the_same_versions(pins):
-    found = dict(re.findall(r"^  - ([\w-]+)=([\w.]+)$", (ROOT / "environment.yml").read_text(), re.MULTILINE))
+    found = dict(re.findall(r"^ +- ([\w-]+)==?([\w.]+)$", (ROOT / "environment.yml").read_text(), re.MULTILINE))
     found.pop("python")
     assert len(found) > 10 and all(pins[canonical(name)] == version for name, version in found.items())
+    conda, pip = (ROOT / "environment.yml").read_text().split("- pip:\n")
+    assert not re.search("- (torch|accelerate|diffusers|peft|transformers)=", conda) and "- torch==" in pip  # one torch
 
 
 def test_readme_targets_exist():
