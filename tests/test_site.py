@@ -35,13 +35,14 @@ def run(tmp_path_factory):
     shown = ipywidgets.Image(value=buffer.getvalue(), format="png")
     png = base64.b64encode(buffer.getvalue()).decode()
     cell = nbformat.v4.new_code_cell("1")
-    for widget in (player, tracker, shown):
+    undrawn = ipywidgets.Image(format="png")  # of a training that was there already
+    for widget in (player, tracker, shown, undrawn):
         data = {VIEW: {"model_id": widget.model_id, "version_major": 2, "version_minor": 0}}
         data |= {"image/png": png} if widget is tracker else {}
         cell.outputs.append(nbformat.v4.new_output("display_data", data))
     cell.outputs.append(nbformat.v4.new_output("display_data", {"image/png": png}))
     cell.outputs.append(nbformat.v4.new_output("stream", text=str(tmp_path_factory.getbasetemp())))
-    state = embed_data(views=[player, tracker, shown], drop_defaults=False)["manager_state"]
+    state = embed_data(views=[player, tracker, shown, undrawn], drop_defaults=False)["manager_state"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# How?"), cell])
     notebook.metadata["widgets"] = {STATE: state}
     folder = tmp_path_factory.getbasetemp() / "mini"

@@ -86,7 +86,7 @@ def _frozen(model: str, states: dict):
     state = _restored(held)
     if held.get("model_name") == "AnyModel" and "views" in state:
         yield page({"views": [_lighter(view) for view in state["views"]], "metrics": METRICS})
-    elif held.get("model_name") == "ImageModel" and state.get("value"):
+    elif held.get("model_name") == "ImageModel" and state.get("value", {}).get("bytes"):
         yield f'<img alt="what the widget showed" src="data:image/{state["format"]};base64,{state["value"]["bytes"]}">'
     elif held.get("model_name") == "HTMLModel":
         yield f"<p>{state['value']}</p>"

@@ -98,12 +98,13 @@ def live_curve(every: int = 5) -> tuple[widgets.Image, Callable[[dict], None]]:
     Args:
         every: lines of the log between two drawings.
     """
-    picture, log = widgets.Image(format="png"), []
+    picture, log = widgets.Image(format="png", layout={"display": "none"}), []  # a training that is there draws nothing
 
     def watch(line: dict):
         log.append(line)
         if len(log) % every == 0:
             picture.value = figures.png(training_figures.loss_curve(log))
+            picture.layout.display = None
 
     return picture, watch
 
