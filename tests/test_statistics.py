@@ -72,6 +72,7 @@ def test_summaries_by_group_are_those_of_the_groups():
     alone = summarise(table[table["split"] == "seen"], ["iou"])
     assert alone.iloc[0].to_dict() == summary.iloc[0].drop("split").to_dict()
     assert readable(summary)["iou"]["unseen"] == "0.500 [0.500, 0.500]"
+    assert readable(summary, percent=True)["iou"]["unseen"] == "+50% [+50%, +50%]"
 
 
 def test_reduction_is_a_ratio_of_means_with_a_paired_interval():

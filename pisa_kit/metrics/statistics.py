@@ -151,10 +151,16 @@ def slopes(table: pd.DataFrame, of: str, by: tuple[str, ...], seed: int = 0) -> 
     return pd.DataFrame(rows)
 
 
-def readable(summary: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
-    """A summary for reading: one row per group, one column per metric, cells "mean [low, high]", n and seeds."""
+def readable(summary: pd.DataFrame, digits: int = 3, percent: bool = False) -> pd.DataFrame:
+    """A summary for reading: one row per group, one column per metric, cells "mean [low, high]", n and seeds.
+
+    Args:
+        digits: after the point.
+        percent: of changes: signed, in whole per cent.
+    """
+    form = "{:+.0%}" if percent else f"{{:.{digits}f}}"
     keys = [name for name in summary if name not in ("metric", "mean", "low", "high", "n", "seeds")]
-    cells = [f"{row.mean:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]" for row in summary.itertuples()]
+    cells = [f"{form} [{form}, {form}]".format(row.mean, row.low, row.high) for row in summary.itertuples()]
     wide = summary.assign(cell=cells).pivot(index=keys, columns="metric", values="cell")
     wide = wide[list(dict.fromkeys(summary["metric"]))].reindex(summary.set_index(keys).index.unique())
     counts = summary.groupby(keys, sort=False)[["n", "seeds"]].max()

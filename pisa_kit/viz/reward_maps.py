@@ -183,7 +183,8 @@ def draw_push(pushed: Pushed, pulls: dict[str, tuple], right: float, down: float
 def push_rewards(truth: Clip, names, reach: int = 16) -> widgets.VBox:
     """Sliders push the object of a simulated clip by up to `reach` pixels; shows what every reward says of that."""
     options = {"min": -reach, "max": reach, "continuous_update": False}
-    right, down = (widgets.IntSlider(value=0, description=name, **options) for name in ("right [px]", "down [px]"))
+    start = {"right [px]": 6, "down [px]": 0}  # where it belongs, most rewards have nothing to say
+    right, down = (widgets.IntSlider(value, description=name, **options) for name, value in start.items())
     frame = widgets.IntSlider(len(truth) // 3, 1, len(truth) - 1, description="frame", continuous_update=False)
     picture, pushed, kept = widgets.Image(format="png"), Pushed(truth), {}
 
