@@ -43,8 +43,8 @@ SMOKE = Preset(
         gradient_steps=(1,),
         candidates=2,
     ),
-    generalization=Generalization((2.0, 3.5, 5.0), (0.5, 1.25, 2.0), clips=2, pairs=2),
-    distribution=Distribution(clips=8, pictures=1, worlds=8, rehearsals=20, simulated_falls=50),
+    generalization=Generalization((2.0, 3.5, 5.0), (0.5, 1.25, 2.0), clips=3, pairs=2),
+    distribution=Distribution(clips=8, pictures=1, worlds=16, rehearsals=20, simulated_falls=50),
 )
 MINI = Preset(  # a first look: twenty minutes on two cores
     "mini",
