@@ -11,16 +11,18 @@ study: $(READY)
 	$(BIN)/pisa study --preset mini
 full: $(READY)
 	$(BIN)/pisa study --preset full
-test: $(READY) browser
+test:
+	@$(MAKE) --no-print-directory -j2 $(READY) browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# Not compiled: that takes longer than everything else here, and Python compiles what it imports.
 $(READY): pyproject.toml constraints.txt | system
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing: apt-get install -y python3 python3-venv"; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip==26.3"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable ".[test]"
 	touch $@
 
 # Off-screen rendering needs EGL and Mesa, environments need ensurepip: installed here as root, named otherwise.
@@ -40,7 +42,7 @@ system:
 	fi
 
 # Tests of widgets play them in Chromium; without one they are skipped.
-browser:
+browser: | system
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
