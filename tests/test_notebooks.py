@@ -4,27 +4,24 @@ import importlib.util
 import json
 import pkgutil
 import re
-import shutil
 import subprocess
 from functools import reduce
 from importlib import import_module
 
 import nbformat
-import numpy as np
 import pytest
 
 import pisa_kit
 from pisa_kit.clips.formats import write_clip
-from pisa_kit.core.errors import InputError
-from pisa_kit.core.storage import DATA, locked
+from pisa_kit.core.storage import DATA
 from pisa_kit.perception.footage import import_video
 from pisa_kit.perception.prepare import Settings, prepare
 from pisa_kit.sim.scenes import sample
 from pisa_kit.sim.simulate import simulate
 from pisa_kit.study import runner
 from pisa_kit.study.presets import PRESETS
-from pisa_kit.study.run import Run, open_run
-from pisa_kit.study.runner import NotebookError, notebooks, run_study
+from pisa_kit.study.run import Run
+from pisa_kit.study.runner import notebooks, run_study
 from pisa_kit.study.settings import AMBIGUOUS
 from pisa_kit.viz.site import write_site
 
@@ -231,13 +228,6 @@ def test_the_inspectors_figure_is_in_the_executed_notebook(smoke):
     assert any("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
-def test_the_worked_exercises_run(smoke, monkeypatch):
-    folder, _ = smoke
-    monkeypatch.setenv("PISA_WORKERS", "1")
-    runner._execute(SOLUTIONS, open_run("smoke", folder.parent), {})
-    assert (folder / "notebooks" / "solutions.ipynb").exists()
-
-
 def test_the_study_can_be_read_without_a_kernel(smoke):
     folder, _ = smoke
     index = write_site(folder)
@@ -255,51 +245,3 @@ def test_a_second_run_does_nothing_again(smoke):
     lines = []
     run_study("smoke", folder.parent, say=lines.append, bench=folder.parent / "ready")
     assert all("done before" in line for line in lines) and len(lines) == len(NOTEBOOKS)
-
-
-def test_a_failing_notebook_names_the_cell_and_keeps_what_was_done(tmp_path, monkeypatch):
-    source = tmp_path / "notebooks"
-    source.mkdir()
-    for name, code in {
-        "00_good": 'run.save_results("00_good", {"n": 1})',
-        "01_bad": "values = {}\nvalues['missing']",
-    }.items():
-        notebook = nbformat.v4.new_notebook(
-            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-        )
-        start = "from pisa_kit.study.run import open_run\nrun = open_run(PRESET, RUNS)"
-        cells = [nbformat.v4.new_code_cell(text) for text in ('PRESET, RUNS = "", ""', start, code)]
-        cells[0].metadata["tags"] = ["parameters"]
-        notebook.cells = cells
-        nbformat.write(notebook, source / f"{name}.ipynb")
-    monkeypatch.setattr(runner, "NOTEBOOKS", source)
-    with pytest.raises(NotebookError, match=r"01_bad.ipynb, cell 4 .*KeyError: 'missing'"):
-        run_study("smoke", tmp_path / "runs", say=lambda line: None)
-    kept = json.loads((tmp_path / "runs" / "smoke" / "results.json").read_text())
-    assert kept["00_good"]["results"] == {"n": 1} and "01_bad" not in kept
-    with pytest.raises(InputError, match="'07' matches no notebook"):
-        run_study("smoke", tmp_path / "runs", only="07")
-
-
-def test_one_study_at_a_time_writes_a_run(tmp_path):
-    with locked(tmp_path / "smoke"), pytest.raises(InputError, match="is being written by another process"):
-        run_study("smoke", tmp_path, only="00")
-
-
-def test_full_publishes_figures_and_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "FIGURES", tmp_path / "figures")
-    run = open_run(runner.PUBLISHED, tmp_path / "runs")
-    run.save_results("00_x", {"value": np.float32(2)})
-    (run.folder / "figures").mkdir()
-    shutil.copy(__file__, run.folder / "figures" / "00_x.png")
-    runner._record(run, "00_x", "abc", 1.0)
-    assert json.loads((tmp_path / "figures" / "results.json").read_text())["00_x"]["results"] == {"value": 2.0}
-    assert (tmp_path / "figures" / "00_x.png").exists()
-
-
-def test_another_model_does_not_replace_the_published_figures(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "FIGURES", tmp_path / "figures")
-    run = open_run(runner.PUBLISHED, tmp_path / "runs", model=tmp_path / "other")
-    run.save_results("00_x", {"value": 1})
-    runner._record(run, "00_x", "abc", 1.0)
-    assert (run.folder / "results.json").exists() and not (tmp_path / "figures").exists()
