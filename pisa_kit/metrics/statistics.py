@@ -155,9 +155,11 @@ def readable(summary: pd.DataFrame, digits: int = 3, percent: bool = False) -> p
     """A summary for reading: one row per group, one column per metric, cells "mean [low, high]", n and seeds.
 
     Args:
+        summary: as from `summarise`; means may be called "value", as from `bootstrap`.
         digits: after the point.
         percent: of changes: signed, in whole per cent.
     """
+    summary = summary.rename(columns={"value": "mean"})
     form = "{:+.0%}" if percent else f"{{:.{digits}f}}"
     keys = [name for name in summary if name not in ("metric", "mean", "low", "high", "n", "seeds")]
     cells = [f"{form} [{form}, {form}]".format(row.mean, row.low, row.high) for row in summary.itertuples()]
