@@ -187,7 +187,7 @@ def stable_video_diffusion():
         addition_time_embed_dim=32,
     )
     autoencoder = AutoencoderKLTemporalDecoder(
-        block_out_channels=[32, 64], down_block_types=["DownEncoderBlock2D"] * 2, latent_channels=4
+        block_out_channels=[32] * 4, down_block_types=["DownEncoderBlock2D"] * 4, latent_channels=4
     )
     scheduler = EulerDiscreteScheduler(
         prediction_type="v_prediction",

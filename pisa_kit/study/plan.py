@@ -72,8 +72,9 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
         line = {"work": work, "memory": bytes_ / 1e9, "operations": operations / 1e12, "seconds": seconds}
         rows.append(line | {"count": number, "hours": number * seconds / 3600})
 
+    clip, pixels, looks = forward(parts, preset, 1, dtype), decoding(parts, preset, 1, dtype), looking(preset, 1)
     training, batch = preset.psft.training, preset.psft.training.batch
-    one = forward(parts, preset, batch, dtype)
+    one = batch * clip
     weights, state = memory(parts, training, dtype)
     ambiguous = preset.distribution.trained
     others = bool(ambiguous) + len(preset.generalization.trained_in) + (preset.psft.replay > 0)  # PSFTs on other drops
@@ -96,7 +97,7 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
         ("energy score step", pairs, len(preset.seeds) * ("energy score" in ambiguous)),
     ):
         batch = asked.oro.tuning.training.batch
-        one, pixels = forward(parts, asked, batch, dtype), decoding(parts, asked, batch, dtype)
+        one, decoded, seen = batch * clip, batch * pixels, batch * looks
         weights, state = memory(parts, tuning.training, dtype)
         codec = sum(p.numel() for p in parts.autoencoder.parameters()) * dtype.itemsize
         through = tuning.gradient_steps or tuning.sampling_steps
@@ -104,18 +105,16 @@ def plan(preset: Preset, model=None, speed: float | None = None) -> pd.DataFrame
         twice = _calls(tuning.guidance)
         passes = (tuning.sampling_steps * twice + 2) * one.operations
         passes += (3 if again else 2) * (through * twice + 1) * one.operations
-        seen = looking(asked, batch)
-        held = tuning_activations(parts, asked, (one, pixels, seen), again, dtype)
-        passes += (4 if views else 3) * (pixels.operations + seen.operations)
+        held = tuning_activations(parts, asked, (one, decoded, seen), again, dtype)
+        passes += (4 if views else 3) * (decoded.operations + seen.operations)
         row(work, weights + weights + state + codec + held, passes, number * tuning.training.steps)
 
-    one, pixels = forward(parts, preset, 1, dtype), decoding(parts, preset, 1, dtype)
     nets = (parts.transformer, parts.autoencoder, parts.text_encoder)  # one of them is there at a time
     sizes = [sum(p.numel() for p in net.parameters()) * dtype.itemsize for net in nets]
     whole = 1 if training.lora_rank else 4 / dtype.itemsize  # what was trained in full stays in float32
     bytes_ = max(whole * sizes[0], *sizes[1:])
     calls = preset.sampling_steps * _calls(preset.guidance)
-    row("video", bytes_, calls * one.operations + pixels.operations, videos(preset))
+    row("video", bytes_, calls * clip.operations + pixels.operations, videos(preset))
     if preset.recommended is not None:
         spec = replace(ZOO[parts.family.recommended], **preset.recommended)
         side = round((spec.height * spec.width) ** 0.5 / spec.multiple) * spec.multiple  # a square of the same area
