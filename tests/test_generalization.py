@@ -56,7 +56,8 @@ def test_at_noon_the_picture_tells_the_distance_and_otherwise_it_does_not():
 
     (at_noon, hidden), (otherwise, _) = wrong(True), wrong(False)
     assert at_noon < 0.05 and hidden < 0.2 and otherwise > 2 * at_noon
-    assert {noon(seed, RANGES).camera_height for seed in range(5)} == {0.5}
+    scenes = [noon(seed, RANGES) for seed in range(5)]
+    assert {(scene.camera_height, scene.floor.tile) for scene in scenes} == {(0.5, 0.5)}, "rulers of one length"
 
 
 @pytest.mark.parametrize(
@@ -107,14 +108,15 @@ def test_the_ideal_passes_the_two_object_test_and_frozen_has_no_answer(pairs):
 
 
 def ratios_if(pairs, fallen) -> np.ndarray:
-    """The test's ratios for videos in which objects go down by `fallen(times, height)` metres."""
+    """The test's ratios for videos in which objects go down by `fallen(times, height, size)` metres."""
     videos = []
     for truth in pairs:
         masks = np.zeros_like(truth.masks)
         for index, mask in enumerate(truth.masks[0]):
             scale = truth.camera.focal / truth.poses[0, index, 1]
-            height = Scene.from_dict(truth.info["scene"], truth.name).things[index].bounds[0][2]
-            for frame, down in enumerate((fallen(truth.times, height) * scale).round().astype(int)):
+            thing = Scene.from_dict(truth.info["scene"], truth.name).things[index]
+            fall = fallen(truth.times, thing.bounds[0][2], thing.size)
+            for frame, down in enumerate((fall * scale).round().astype(int)):
                 masks[frame, index, down:] = mask[: len(mask) - down] if down < len(mask) else False
         videos.append(replace(truth, masks=masks))
     tracked = [[focus(film, index) for film in videos] for index in (0, 1)]
@@ -122,14 +124,20 @@ def ratios_if(pairs, fallen) -> np.ndarray:
 
 
 def test_what_falls_through_the_floor_has_not_landed(pairs):
-    assert np.isfinite(ratios_if(pairs, lambda times, _: 9.81 * times**2 / 2)).mean() <= 0.02
+    assert np.isfinite(ratios_if(pairs, lambda times, *_: 9.81 * times**2 / 2)).mean() <= 0.02
 
 
 def test_two_objects_that_always_take_the_same_time_fail(pairs):
-    gravity = ratios_if(pairs, lambda times, height: np.minimum(9.81 * times**2 / 2, height))
+    gravity = ratios_if(pairs, lambda times, height, _: np.minimum(9.81 * times**2 / 2, height))
     assert np.nanmedian(gravity) == pytest.approx(1, abs=0.1)
-    same_time = ratios_if(pairs, lambda times, height: height * np.minimum(times / 0.45, 1) ** 2)
+    same_time = ratios_if(pairs, lambda times, height, _: height * np.minimum(times / 0.45, 1) ** 2)
     assert np.nanmax(same_time) < 1 and np.nanmedian(same_time) < 0.75, "not too low as often as too high"
+
+
+def test_of_equally_high_things_the_larger_is_the_first():
+    level = [simulate(release_two(seed, RANGES, same_height=True), **VIDEO, name=str(seed)) for seed in range(6)]
+    slow = ratios_if(level, lambda times, height, size: height * np.minimum(times / (0.25 + 0.6 * size), 1) ** 2)
+    assert np.isfinite(slow).sum() >= 4 and np.nanmin(slow) > 1.05, "what takes longer is always on the same side"
 
 
 def test_gravity_of_the_ideal_depends_on_nothing_and_wrong_gravity_is_seen(on_map):

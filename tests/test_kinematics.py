@@ -90,6 +90,16 @@ def test_uncertain_height_widens_the_interval():
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
 
 
+def test_residuals_drawn_anew_are_as_large_as_the_errors_were():
+    rng, errors = np.random.default_rng(0), []
+    time = np.linspace(0, 1, 12)
+    for _ in range(400):
+        noise = rng.normal(0, 2.0, len(time))
+        misfit = noise - np.polyval(np.polyfit(time, noise, 3), time)
+        errors.append(np.mean(gravity._blocks(misfit, 4, rng) ** 2))
+    assert np.sqrt(np.mean(errors)) == pytest.approx(2.0, rel=0.05)
+
+
 def test_a_track_without_a_landing_is_refused():
     with pytest.raises(InputError, match="track: y: shows no whole fall"):
         gravity.fit_projective(np.linspace(0, 100, 60), 120, drop=2)

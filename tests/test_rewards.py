@@ -62,6 +62,27 @@ def test_newton_prefers_even_acceleration_to_jerks(rewards, truth):
     assert (uneven > even).all()
 
 
+def test_newton_asks_nothing_of_what_follows_contact():
+    def cost(*heights):
+        masks = torch.zeros(1, len(heights), 32, 8, dtype=torch.bool)
+        for frame, row in enumerate(heights):
+            masks[0, frame, row : row + 4, 2:6] = True
+        video = (2.0 * masks - 1)[:, None].expand(-1, 3, -1, -1, -1)
+
+        def sees_all(video, first):
+            return 100 * video.mean(1), torch.full(video.shape[:1] + video.shape[2:3], 100.0)
+
+        return float(REWARD_FUNCTIONS["newton"][0](sees_all, video, Truth(video, masks)).loss)
+
+    assert cost(0, 1, 4, 9, 16, 25, 25, 22, 24, 25) == pytest.approx(0, abs=1e-5), "a landing, and a rebound"
+    assert cost(0, 1, 4, 10, 16, 25, 25, 22, 24, 25) > 0.5, "an uneven fall"
+
+
+def test_depth_is_in_shares_of_the_true_clips_range(truth, hovering):
+    one, other = (depth(lambda seen, unit=unit: unit * seen.mean(1), hovering, truth).loss for unit in (1, 1000))
+    torch.testing.assert_close(one, other)
+
+
 def test_newton_is_not_fooled_by_vanishing(rewards, truth, hovering):
     gone = truth.video.clone()
     empty = torch.from_numpy(np.stack(list(_background(truth))))
