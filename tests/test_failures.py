@@ -12,7 +12,11 @@ from pisa_kit.sim.simulate import simulate
 
 APART = Ranges(size=(0.3, 0.5), height=(0.9, 1.25))  # the object leaves the place it hung in
 SCENES = [sample(seed, APART) for seed in range(4)]
-TRUTHS = [simulate(scene, 64, 17, 16) for scene in SCENES]
+
+
+@pytest.fixture(scope="module")
+def truths():
+    return [simulate(scene, 64, 17, 16) for scene in SCENES]
 
 
 def stays_behind(truth):
@@ -48,26 +52,27 @@ MADE = {
 
 
 @pytest.mark.parametrize("wanted", MADE, ids=str)
-def test_known_failures_get_their_label(wanted):
-    for truth, scene in zip(TRUTHS, SCENES, strict=True):
+def test_known_failures_get_their_label(wanted, truths):
+    for truth, scene in zip(truths, SCENES, strict=True):
         video = MADE[wanted](truth, scene)
         found = {name for name, label in LABELS.items() if label(truth, video) == 1}
         assert found - {"too_slow"} == set(wanted[:1]) - {"too_slow"}
         assert wanted == ("duplicated", "behind") or ("too_slow" in found) == (wanted == ("too_slow",))
 
 
-def test_pace_is_the_share_of_gravity_before_contact():
+def test_pace_is_the_share_of_gravity_before_contact(truths):
     for share in (0.3, 1.0, 1.2):
         made = [simulate(replace(scene, gravity=share * scene.gravity), 64, 17, 16) for scene in SCENES]
-        found = [pace(truth, video) for truth, video in zip(TRUTHS, made, strict=True)]
+        found = [pace(truth, video) for truth, video in zip(truths, made, strict=True)]
         assert np.median(found) == pytest.approx(share, rel=0.15)
 
 
-def test_what_cannot_be_said_is_nan():
-    masks = np.zeros_like(TRUTHS[0].masks)
-    lost = replace(TRUTHS[0], masks=masks)
-    assert np.isnan(pace(TRUTHS[0], lost)) and np.isnan(LABELS["still"](TRUTHS[0], lost))
-    assert np.isnan(LABELS["duplicated"](TRUTHS[0], lost)) and LABELS["vanished"](TRUTHS[0], lost) == 1
+def test_what_cannot_be_said_is_nan(truths):
+    truth = truths[0]
+    masks = np.zeros_like(truth.masks)
+    lost = replace(truth, masks=masks)
+    assert np.isnan(pace(truth, lost)) and np.isnan(LABELS["still"](truth, lost))
+    assert np.isnan(LABELS["duplicated"](truth, lost)) and LABELS["vanished"](truth, lost) == 1
     assert np.isnan(LABELS["vanished"](lost, lost)), "nothing to see in the truth"
-    short = TRUTHS[0].select(np.arange(3), 16)
-    assert LABELS["vanished"](TRUTHS[0], short) == 1, "what is not filmed is not there"
+    short = truth.select(np.arange(3), 16)
+    assert LABELS["vanished"](truth, short) == 1, "what is not filmed is not there"

@@ -11,24 +11,28 @@ from pisa_kit.sim.settings import GRAVITY, Ranges
 from pisa_kit.sim.simulate import simulate
 
 ROOM = with_room(Ranges())
-DRAWN = [(sample(seed, ROOM), sample_motion(sample(seed, ROOM), seed, 1.0)) for seed in range(120)]
 
 
-def test_every_kind_occurs_and_the_same_seed_gives_the_same_motion():
-    said = {motion.verb for _, motion in DRAWN}
+@pytest.fixture(scope="module")
+def drawn():
+    return [(sample(seed, ROOM), sample_motion(sample(seed, ROOM), seed, 1.0)) for seed in range(120)]
+
+
+def test_every_kind_occurs_and_the_same_seed_gives_the_same_motion(drawn):
+    said = {motion.verb for _, motion in drawn}
     assert {words.split()[0] for words in said} == set(KINDS) and len(said) > 15
     assert not {"speeds down", "speeds down left", "speeds down right"} & said
-    assert sample_motion(sample(5, ROOM), 5, 1.0) == DRAWN[5][1] != sample_motion(sample(5, ROOM), 1, 1.0)
+    assert sample_motion(sample(5, ROOM), 5, 1.0) == drawn[5][1] != sample_motion(sample(5, ROOM), 1, 1.0)
 
 
-def test_the_object_stays_in_view():
-    assert all(motion.stays_in_view(scene, scene.dropped, 1.0) for scene, motion in DRAWN)
+def test_the_object_stays_in_view(drawn):
+    assert all(motion.stays_in_view(scene, scene.dropped, 1.0) for scene, motion in drawn)
     scene = sample(0)
     assert not Motion("rises", (0.0, 0.0, 9.0), (0.0,) * 3, (0.0,) * 3).stays_in_view(scene, scene.dropped, 1.0)
 
 
-def test_a_motion_goes_where_and_as_far_as_its_caption_says_and_falls_too_slowly():
-    for scene, motion in DRAWN:
+def test_a_motion_goes_where_and_as_far_as_its_caption_says_and_falls_too_slowly(drawn):
+    for scene, motion in drawn:
         verb, _, way = motion.verb.partition(" ")
         places = scene.camera(1).project(motion.poses(scene.dropped, np.array([0.0, 1.0]))[:, :3])
         right, down = places[1] - places[0]

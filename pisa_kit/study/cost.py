@@ -61,7 +61,7 @@ def step_cost(settings: OroSettings, model=BASE, rounds: int = 3) -> dict[str, f
     Args:
         settings: the batch size is that of its training; the anchor is left out.
         model: folder of the pipeline.
-        rounds: repetitions; the median of the seconds is returned.
+        rounds: repetitions; the median of the seconds is returned, NaN without any.
 
     Returns:
         "mib": the most that the step's tensors hold at once, besides what was there before it; "seconds".
@@ -86,4 +86,4 @@ def step_cost(settings: OroSettings, model=BASE, rounds: int = 3) -> dict[str, f
         start = time.perf_counter()
         step(number)
         seconds.append(time.perf_counter() - start)
-    return {"mib": memory.peak / MEBIBYTE, "seconds": float(np.median(seconds))}
+    return {"mib": memory.peak / MEBIBYTE, "seconds": float(np.median(seconds)) if seconds else np.nan}
