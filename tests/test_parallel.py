@@ -40,6 +40,26 @@ def test_the_environment_says_how_many_work(monkeypatch):
         run_jobs(os.getpid, [()], "outer")
 
 
+def drawn_inside(first: int) -> tuple[set[str], list]:
+    """Threads and pictures of jobs that a job asks for."""
+    import threading
+
+    from pisa_kit.sim.scenes import sample
+    from pisa_kit.sim.simulate import simulate
+
+    def draw(seed):
+        return threading.current_thread().name, simulate(sample(seed), 32, 3, 16).frames.tobytes()
+
+    names, pictures = zip(*run_jobs(draw, [(first + seed,) for seed in range(3)], "inner", workers=2), strict=True)
+    return set(names), pictures
+
+
+def test_jobs_inside_a_job_draw_in_its_own_thread():
+    jobs = [(0,), (10,)]
+    for job, (threads, pictures) in zip(jobs, run_jobs(drawn_inside, jobs, "outer", workers=2), strict=True):
+        assert threads == {"MainThread"} and pictures == drawn_inside(*job)[1]
+
+
 def test_an_error_in_a_worker_reaches_the_caller():
     with pytest.raises(ValueError, match="negative"):
         run_jobs(job, [(1,), (-1,)], "outer")

@@ -62,8 +62,13 @@ def _connect(kind: str, place: str):
 
 
 def results_of(jobs: Iterable, workers: int, **options) -> Iterable:
-    """Results of `joblib.delayed` jobs in their order: one by one as they come, with Ray all at the end."""
-    one_by_one = get_active_backend()[0].supports_return_generator
+    """Results of `joblib.delayed` jobs in their order: one by one as they come, with Ray all at the end.
+
+    In a worker one after another: joblib would take threads there, and the simulator's pictures do not survive them.
+    """
+    backend = get_active_backend()[0]
+    workers = 1 if getattr(backend, "uses_threads", False) else workers
+    one_by_one = backend.supports_return_generator
     return Parallel(n_jobs=workers, return_as="generator" if one_by_one else "list", **options)(jobs)
 
 
