@@ -1,6 +1,7 @@
 """Plans: exact where they count, near what this machine measures, and said before anything starts."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -49,6 +50,14 @@ def test_memory_is_what_a_step_takes(through, checkpoint):
     counted = (*(what(skeleton(), preset, 4, torch.float32) for what in (forward, decoding)), looking(preset, 4))
     planned = tuning_activations(skeleton(), preset, counted, False, torch.float32) / 2**20
     assert planned == pytest.approx(step_cost(settings, rounds=0)["mib"], rel=0.1)
+
+
+def test_a_batch_costs_what_its_clips_cost():
+    parts, preset = skeleton(), PRESETS["mini"]
+    for what in (partial(forward, parts), partial(decoding, parts)):
+        one, three = (what(preset, clips, torch.float32) for clips in (1, 3))
+        assert three.operations == (3 * one).operations
+        assert three.kept == pytest.approx((3 * one).kept, rel=2e-3)
 
 
 def test_a_plan_grows_with_what_is_asked_for():

@@ -9,7 +9,9 @@ import shutil
 import nbformat
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from pisa_kit.cli import app
 from pisa_kit.core.errors import InputError
 from pisa_kit.core.storage import locked
 from pisa_kit.study import runner
@@ -42,6 +44,9 @@ def test_a_failing_notebook_names_the_cell_and_keeps_what_was_done(tmp_path, mon
     monkeypatch.setattr(runner, "NOTEBOOKS", source)
     with pytest.raises(NotebookError, match=r"01_bad.ipynb, cell 4 .*KeyError: 'missing'"):
         run_study("smoke", tmp_path / "runs", say=lambda line: None)
+    told = CliRunner().invoke(app, ["study", "--preset", "smoke", "--runs", str(tmp_path / "runs")])
+    assert told.exit_code == 1 and "KeyError: 'missing'" in told.stderr and "without --fresh continues" in told.stderr
+    assert "00_good: done before" in told.stdout
     kept = json.loads((tmp_path / "runs" / "smoke" / "results.json").read_text())
     assert kept["00_good"]["results"] == {"n": 1} and "01_bad" not in kept
     with pytest.raises(InputError, match="'07' matches no notebook"):

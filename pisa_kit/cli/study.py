@@ -95,7 +95,7 @@ def study(
     try:
         results = run_study(" ".join([preset, *set]), runs, only, fresh, lambda line: typer.echo(line), model, bench)
     except NotebookError as error:
-        typer.secho(f"{error}\npisa: what was finished is kept: the next call continues there.", fg="red", err=True)
+        typer.secho(f"{error}\npisa: what was finished is kept; a call without --fresh continues.", fg="red", err=True)
         raise typer.Exit(1) from error
     from pisa_kit.viz.site import write_site  # nbformat takes seconds to import
 
